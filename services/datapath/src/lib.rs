@@ -1,0 +1,1 @@
+//! Loads the kernel programs and owns their maps.

@@ -1,0 +1,2 @@
+//! What kernel programs and user space share.
+#![no_std]
