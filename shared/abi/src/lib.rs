@@ -1,2 +1,35 @@
-//! What kernel programs and user space share.
-#![no_std]
+//! What kernel programs and user space share: map keys and values, event records, limits, and the decisions
+//! (parsing, the TCP state machine, time-outs) that both sides must make alike.
+//!
+//! Everything here is `no_std` and free of kernel calls and clocks, so that kernel programs and ordinary host tests
+//! run the very same code. Types that cross the boundary are `repr(C)`, hold integers only, and have no padding:
+//! their layout is asserted at compile time.
+
+#![cfg_attr(not(test), no_std)]
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod conntrack;
+pub mod counter;
+pub mod event;
+pub mod flow;
+pub mod packet;
+pub mod settings;
+pub mod tcp;
+pub mod timeout;
+
+/// Version of everything in this crate that pinned maps hold. Raised with each change of a layout or of a meaning, so
+/// that a newer service recognises pins it must not adopt.
+pub const ABI_VERSION: u32 = 1;
+
+/// Most entries a conntrack table can be given: the limit Cilium uses as well (`1 << 24`).
+pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
+
+/// Capacity of a conntrack table until desired state says otherwise; Cilium's default for TCP.
+pub const CONNTRACK_ENTRIES_DEFAULT: u32 = 524_288;
+
+/// Capacity of the table of refused SYNs (LRU: the oldest go first).
+pub const PENDING_ENTRIES: usize = 16_384;
+
+/// Size of the event ring in bytes: room for 32,768 records, 32 ms at a million events a second.
+pub const EVENT_RING_BYTES: usize = 4 << 20;

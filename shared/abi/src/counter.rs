@@ -1,0 +1,91 @@
+//! Counters of the kernel programs: indexes into one per-CPU array, and their names.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $variant:ident = $name:literal,)+) => {
+        /// What is counted; the discriminant is the index into the per-CPU array.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter {
+            $($(#[$doc])+ $variant,)+
+        }
+
+        impl Counter {
+            /// All counters, in index order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Name as used in metrics and messages.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Frames that carry neither IPv4 nor IPv6.
+    NotIp = "not_ip",
+    /// Frame ends before its headers do.
+    Truncated = "malformed_truncated",
+    /// IPv4 header length below 20 bytes, or version other than 4.
+    BadIpv4Header = "malformed_ipv4_header",
+    /// IPv6 version other than 6.
+    BadIpv6Header = "malformed_ipv6_header",
+    /// More IPv6 extension headers than are followed.
+    TooManyExtensions = "malformed_ipv6_extensions",
+    /// More VLAN tags than are followed.
+    TooManyVlanTags = "malformed_vlan_tags",
+    /// TCP header length below 20 bytes.
+    BadTcpHeader = "malformed_tcp_header",
+    /// Fragments after the first: they carry no ports and are not tracked.
+    LaterFragment = "later_fragments",
+    /// Packets of a connection that another interface of this node owns.
+    SeenElsewhere = "seen_elsewhere",
+    /// Entries made.
+    Inserted = "inserted",
+    /// Entries taken out by the sweep.
+    Expired = "expired",
+    /// Inserts refused with E2BIG: a hash table at its capacity.
+    InsertFull = "insert_failed_e2big",
+    /// Inserts refused with ENOMEM.
+    InsertNoMemory = "insert_failed_enomem",
+    /// Inserts refused with EBUSY: the bucket lock was held by this very CPU.
+    InsertBusy = "insert_failed_ebusy",
+    /// Inserts refused with another error.
+    InsertOther = "insert_failed_other",
+    /// Packets found without an entry because another CPU made it in between.
+    InsertRaced = "insert_raced",
+    /// SYNs dropped in enforce mode because the table had no room.
+    DroppedFull = "dropped_table_full",
+    /// Refused SYNs remembered for a later copy.
+    PendingStored = "pending_stored",
+    /// Refused SYNs that could not be remembered: these connections are unmeasured.
+    PendingFailed = "pending_failed",
+    /// Refused SYNs whose stamps a later copy adopted.
+    PendingAdopted = "pending_adopted",
+    /// TCP entries made by a packet from the middle of a connection: unmeasured.
+    MidStream = "unmeasured_mid_stream",
+    /// Packets that found neither an entry nor room for one, and were no SYN: unmeasured.
+    Untracked = "untracked",
+    /// Event records submitted to the ring.
+    EventsSubmitted = "events_submitted",
+    /// Event records lost because the ring was full.
+    EventsLost = "events_lost",
+}
+
+/// Length of the per-CPU array.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_and_order_agree() {
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index, "{}", counter.name());
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What user space tells the kernel programs, in a one-entry array map.
+
+use crate::timeout::Timeouts;
+
+/// Never change a packet's fate.
+pub const MODE_OBSERVE: u32 = 0;
+/// A full table may refuse new connections.
+pub const MODE_ENFORCE: u32 = 1;
+
+/// In enforce mode: let a connection pass that finds no room in the table.
+pub const ON_FULL_PASS: u32 = 0;
+/// In enforce mode: drop it.
+pub const ON_FULL_DROP: u32 = 1;
+
+/// How many ports can be exempted from [`ON_FULL_DROP`].
+pub const EXEMPT_PORTS: usize = 8;
+
+/// Settings of the kernel programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// [`crate::ABI_VERSION`] of who wrote this.
+    pub abi_version: u32,
+    /// [`MODE_OBSERVE`] or [`MODE_ENFORCE`].
+    pub mode: u32,
+    /// [`ON_FULL_PASS`] or [`ON_FULL_DROP`]; means nothing in observe mode.
+    pub on_full: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// TCP ports never refused, host byte order, 0 = unused: NATS, the API, SSH.
+    pub exempt_ports: [u16; EXEMPT_PORTS],
+    /// Time-outs in jiffies.
+    pub timeouts: Timeouts,
+}
+
+const _: () = assert!(core::mem::size_of::<Settings>() == 72);
