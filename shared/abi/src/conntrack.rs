@@ -1,17 +1,21 @@
 //! What a packet does to its conntrack entry.
 
-use core::sync::atomic::Ordering;
-
 use crate::event::EventKind;
 use crate::flow::{Direction, Endpoint, Flow, Pending};
-use crate::packet::{PROTOCOL_TCP, Packet};
+use crate::packet::PROTOCOL_TCP;
 use crate::tcp::{self, FIN, RST, SYN, State};
 
 /// A packet as conntrack sees it: parsed, and where it passed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
-    /// The parsed headers.
-    pub packet: Packet,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// TCP flags, zero for anything else.
+    pub tcp_flags: u8,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgement number.
+    pub acknowledgement: u32,
     /// Endpoint of the flow's key that sent it.
     pub from: Endpoint,
     /// Interface it passes.
@@ -40,11 +44,11 @@ pub enum Outcome {
     Anew(Option<EventKind>),
 }
 
-/// A new entry for the flow of this packet. `now_ns` is `CLOCK_MONOTONIC`.
+/// Makes `flow` a new entry for the flow of this packet. `now_ns` is `CLOCK_MONOTONIC`. In place, because a kernel
+/// program has no stack to spare for a second copy.
 #[inline(always)]
-#[must_use]
-pub fn open(seen: &Sighting, now_ns: u64) -> Flow {
-    let mut flow = Flow {
+pub fn open(flow: &mut Flow, seen: &Sighting, now_ns: u64) {
+    *flow = Flow {
         last_seen_jiffies: seen.jiffies,
         ifindex: seen.ifindex,
         hook: seen.hook,
@@ -53,18 +57,18 @@ pub fn open(seen: &Sighting, now_ns: u64) -> Flow {
         ..Flow::default()
     };
     let mut direction = Direction::Original;
-    if seen.packet.protocol == PROTOCOL_TCP {
-        let flags = seen.packet.tcp_flags;
+    if seen.protocol == PROTOCOL_TCP {
+        let flags = seen.tcp_flags;
         if tcp::is_syn(flags) {
             flow.state = State::SynSent as u8;
-            flow.initial_sequence = seen.packet.sequence;
+            flow.initial_sequence = seen.sequence;
             flow.syn_ns = now_ns;
         } else if tcp::is_syn_ack(flags) {
             // The SYN went by unseen, or was refused: the sender of this is the server.
             flow.state = State::SynReceived as u8;
             flow.origin ^= 1;
             flow.hook ^= 1;
-            flow.initial_sequence = seen.packet.acknowledgement.wrapping_sub(1);
+            flow.initial_sequence = seen.acknowledgement.wrapping_sub(1);
             flow.syn_ack_ns = now_ns;
             direction = Direction::Reply;
         } else {
@@ -72,9 +76,8 @@ pub fn open(seen: &Sighting, now_ns: u64) -> Flow {
         }
         flow.tcp_flags[direction as usize] = flags;
     }
-    *flow.packets[direction as usize].get_mut() = u64::from(seen.segments);
-    *flow.bytes[direction as usize].get_mut() = u64::from(seen.bytes);
-    flow
+    flow.packets[direction as usize] = u64::from(seen.segments);
+    flow.bytes[direction as usize] = u64::from(seen.bytes);
 }
 
 /// Gives a new entry the stamps of its SYNs that were refused before.
@@ -98,8 +101,8 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
         return Outcome::Elsewhere;
     }
     let direction = if flow.origin == seen.from as u8 { Direction::Original } else { Direction::Reply };
-    let flags = seen.packet.tcp_flags;
-    let is_tcp = seen.packet.protocol == PROTOCOL_TCP;
+    let flags = seen.tcp_flags;
+    let is_tcp = seen.protocol == PROTOCOL_TCP;
     let is_syn = is_tcp && tcp::is_syn(flags);
     let Some(state) = State::from_number(flow.state) else {
         return Outcome::Anew(None);
@@ -110,8 +113,8 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
     }
 
     flow.last_seen_jiffies = seen.jiffies;
-    flow.packets[direction as usize].fetch_add(u64::from(seen.segments), Ordering::Relaxed);
-    flow.bytes[direction as usize].fetch_add(u64::from(seen.bytes), Ordering::Relaxed);
+    flow.packets[direction as usize] = flow.packets[direction as usize].wrapping_add(u64::from(seen.segments));
+    flow.bytes[direction as usize] = flow.bytes[direction as usize].wrapping_add(u64::from(seen.bytes));
     if !is_tcp {
         if matches!(direction, Direction::Reply) && matches!(state, State::Unreplied) {
             flow.state = State::Replied as u8;
@@ -149,27 +152,21 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
 /// Whether a SYN opens another connection over this five-tuple instead of repeating the one at hand.
 #[inline(always)]
 fn begins_anew(flow: &Flow, state: State, direction: Direction, seen: &Sighting) -> bool {
-    let same = matches!(direction, Direction::Original) && flow.initial_sequence == seen.packet.sequence;
+    let same = matches!(direction, Direction::Original) && flow.initial_sequence == seen.sequence;
     !same && (state.is_over() || matches!(state, State::SynSent | State::MidStream))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Addresses;
     use crate::tcp::ACK;
 
     fn seen(from: Endpoint, flags: u8, sequence: u32) -> Sighting {
         Sighting {
-            packet: Packet {
-                addresses: Addresses::V4([10, 0, 0, 1], [10, 0, 0, 2]),
-                source_port: [0, 1],
-                destination_port: [0, 2],
-                protocol: PROTOCOL_TCP,
-                tcp_flags: flags,
-                sequence,
-                acknowledgement: 0,
-            },
+            protocol: PROTOCOL_TCP,
+            tcp_flags: flags,
+            sequence,
+            acknowledgement: 0,
             from,
             ifindex: 3,
             hook: u8::from(matches!(from, Endpoint::B)),
@@ -179,13 +176,19 @@ mod tests {
         }
     }
 
+    fn opened(seen: &Sighting, now_ns: u64) -> Flow {
+        let mut flow = Flow::default();
+        open(&mut flow, seen, now_ns);
+        flow
+    }
+
     fn never() -> u64 {
         panic!("the clock must not be read here")
     }
 
     #[test]
     fn a_handshake_is_stamped_from_its_first_syn() {
-        let mut flow = open(&seen(Endpoint::A, SYN, 9), 100);
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
         let again = book(&mut flow, &seen(Endpoint::A, SYN, 9), never);
         assert_eq!(again, Outcome::Event(EventKind::Retried));
         assert_eq!(book(&mut flow, &seen(Endpoint::B, SYN | ACK, 5), || 1_300), Outcome::Counted);
@@ -193,21 +196,21 @@ mod tests {
         assert_eq!(done, Outcome::Event(EventKind::Established));
         assert_eq!((flow.syn_ns, flow.syn_ack_ns, flow.established_ns, flow.syn_retries), (100, 1_300, 1_400, 1));
         assert_eq!(book(&mut flow, &seen(Endpoint::B, ACK, 6), never), Outcome::Counted);
-        assert_eq!(flow.packets[0].load(Ordering::Relaxed), 3);
-        assert_eq!(flow.packets[1].load(Ordering::Relaxed), 2);
+        assert_eq!(flow.packets[0], 3);
+        assert_eq!(flow.packets[1], 2);
     }
 
     #[test]
     fn another_interface_counts_nothing() {
-        let mut flow = open(&seen(Endpoint::A, SYN, 9), 100);
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
         let elsewhere = Sighting { ifindex: 4, ..seen(Endpoint::A, SYN, 9) };
         assert_eq!(book(&mut flow, &elsewhere, never), Outcome::Elsewhere);
-        assert_eq!((flow.syn_retries, flow.packets[0].load(Ordering::Relaxed)), (0, 1));
+        assert_eq!((flow.syn_retries, flow.packets[0]), (0, 1));
     }
 
     #[test]
     fn a_new_syn_over_an_old_tuple_begins_anew() {
-        let mut flow = open(&seen(Endpoint::A, SYN, 9), 100);
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
         let other = book(&mut flow, &seen(Endpoint::A, SYN, 77), never);
         assert_eq!(other, Outcome::Anew(Some(EventKind::Abandoned)));
         assert_eq!(book(&mut flow, &seen(Endpoint::B, RST, 0), never), Outcome::Event(EventKind::Reset));
@@ -217,14 +220,14 @@ mod tests {
     #[test]
     fn refused_syns_are_adopted() {
         let pending = Pending { first_ns: 5, last_ns: 50, refused: 2, ifindex: 3, ..Pending::default() };
-        let mut flow = open(&seen(Endpoint::A, SYN, 9), 3_000);
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 3_000);
         adopt(&mut flow, &pending, true);
         assert_eq!((flow.syn_ns, flow.syn_retries, flow.refused_syns), (5, 2, 2));
     }
 
     #[test]
     fn a_syn_ack_without_its_syn_names_the_server_right() {
-        let flow = open(&seen(Endpoint::B, SYN | ACK, 5), 100);
+        let flow = opened(&seen(Endpoint::B, SYN | ACK, 5), 100);
         assert_eq!((flow.origin, flow.hook), (Endpoint::A as u8, 0));
         assert_eq!((flow.syn_ns, flow.syn_ack_ns), (0, 100));
     }

@@ -4,7 +4,6 @@
 //! `A` is the smaller by address, then port), so that a packet of either direction finds it with one lookup.
 
 use core::mem::{align_of, offset_of, size_of};
-use core::sync::atomic::AtomicU64;
 
 /// Which of the two endpoints of a key a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,17 +108,18 @@ fn compare<const N: usize>(left: &[u8; N], right: &[u8; N]) -> i32 {
 /// Value of a conntrack entry. What the established path touches comes first and fits one 64-byte cache line; stamps
 /// of the handshake follow.
 ///
-/// Packets and bytes are atomic because the two directions of a connection may run on two CPUs at once. The other
-/// fields are written by handshake and teardown packets, which TCP itself puts in order.
-#[derive(Debug, Default)]
+/// The two directions of a connection may run on two CPUs at once, so each direction has counters of its own. They are
+/// plain: where a device spreads one direction of one connection over CPUs, they are lower bounds. The other fields are
+/// written by handshake and teardown packets, which TCP itself puts in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
     /// When the last packet was seen, in jiffies of the kernel's `jiffies64`.
     pub last_seen_jiffies: u64,
     /// Packets per [`Direction`]; a large receive or send counts as its segments.
-    pub packets: [AtomicU64; 2],
+    pub packets: [u64; 2],
     /// Bytes per [`Direction`] as the device sees them, headers included.
-    pub bytes: [AtomicU64; 2],
+    pub bytes: [u64; 2],
     /// Interface that owns this entry: the first one that saw the connection.
     pub ifindex: u32,
     /// [`crate::tcp::State`] as a number.

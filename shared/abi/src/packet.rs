@@ -18,7 +18,7 @@ pub const PROTOCOL_ICMP: u8 = 1;
 pub const PROTOCOL_TCP: u8 = 6;
 /// UDP.
 pub const PROTOCOL_UDP: u8 = 17;
-/// ICMPv6.
+/// `ICMPv6`.
 pub const PROTOCOL_ICMPV6: u8 = 58;
 
 /// VLAN tags followed inside the frame; one more may sit in the packet's metadata.

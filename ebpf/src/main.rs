@@ -1,0 +1,65 @@
+//! Kernel programs of the datapath.
+//!
+//! Every hook is thin: it hands the packet to [`track`] and turns the outcome into what the kernel expects. Nothing
+//! here decides; decisions are in `synscope-abi`, where host tests reach them.
+
+#![no_std]
+#![no_main]
+
+mod maps;
+mod report;
+mod skb;
+mod sweep;
+mod track;
+
+use aya_ebpf::macros::{classifier, raw_tracepoint};
+use aya_ebpf::programs::{RawTracePointContext, TcContext};
+
+use crate::skb::{Hook, Link};
+
+/// Ingress of a device with Ethernet headers.
+#[classifier]
+pub fn ingress(ctx: TcContext) -> i32 {
+    track::packet(&ctx, Hook::Ingress, Link::Ethernet)
+}
+
+/// Egress of a device with Ethernet headers.
+#[classifier]
+pub fn egress(ctx: TcContext) -> i32 {
+    track::packet(&ctx, Hook::Egress, Link::Ethernet)
+}
+
+/// Ingress of a device without Ethernet headers (WireGuard, tunnels).
+#[classifier]
+pub fn ingress_bare(ctx: TcContext) -> i32 {
+    track::packet(&ctx, Hook::Ingress, Link::Bare)
+}
+
+/// Egress of a device without Ethernet headers.
+#[classifier]
+pub fn egress_bare(ctx: TcContext) -> i32 {
+    track::packet(&ctx, Hook::Egress, Link::Bare)
+}
+
+/// One pass over the IPv4 table; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn sweep_v4(_ctx: RawTracePointContext) -> i32 {
+    sweep::table(&maps::FLOWS_V4)
+}
+
+/// One pass over the IPv6 table; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn sweep_v6(_ctx: RawTracePointContext) -> i32 {
+    sweep::table(&maps::FLOWS_V6)
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // SAFETY: nothing in these programs can panic; the verifier would refuse a program that reached this loop.
+    unsafe { core::hint::unreachable_unchecked() }
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,230 @@
+//! Connection tracking of one packet.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::programs::TcContext;
+use synscope_abi::conntrack::{self, Outcome, Sighting};
+use synscope_abi::counter::Counter;
+use synscope_abi::event::{EventKind, Reason, Verdict};
+use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
+use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
+use synscope_abi::settings::{EXEMPT_PORTS, MODE_ENFORCE, ON_FULL_DROP};
+use synscope_abi::tcp;
+
+use crate::maps::{FLOWS_V4, FLOWS_V6, PENDING_V4, PENDING_V6, PendingTable, SETTINGS, TableSlot, count, new_flow};
+use crate::report::{self, Note};
+use crate::skb::{self, Frame, Hook, Link};
+
+const ENOMEM: i32 = 12;
+const EBUSY: i32 = 16;
+const EEXIST: i32 = 17;
+const E2BIG: i32 = 7;
+
+/// Whether the packet goes on.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Next,
+    Drop,
+}
+
+/// Tracks the packet; the answer is "next program" unless enforce mode drops it.
+#[inline(always)]
+pub fn packet(ctx: &TcContext, hook: Hook, link: Link) -> i32 {
+    match parse(ctx, link) {
+        Ok(packet) => match dispatch(ctx, hook, packet) {
+            Fate::Next => TC_ACT_UNSPEC,
+            Fate::Drop => TC_ACT_SHOT,
+        },
+        Err(reason) => {
+            count(reason);
+            TC_ACT_UNSPEC
+        }
+    }
+}
+
+#[inline(always)]
+fn parse(ctx: &TcContext, link: Link) -> Result<Packet, Counter> {
+    let frame = Frame(ctx);
+    let (ethertype, offset) = match link {
+        Link::Ethernet => packet::ethernet(&frame)?,
+        Link::Bare => packet::bare(&frame)?,
+    };
+    packet::network(&frame, ethertype, offset)
+}
+
+#[inline(always)]
+fn dispatch(ctx: &TcContext, hook: Hook, packet: Packet) -> Fate {
+    match packet.addresses {
+        Addresses::V4(source, destination) => track(ctx, hook, packet, source, destination, &FLOWS_V4, &PENDING_V4),
+        Addresses::V6(source, destination) => track(ctx, hook, packet, source, destination, &FLOWS_V6, &PENDING_V6),
+    }
+}
+
+#[inline(always)]
+fn track<const N: usize>(
+    ctx: &TcContext,
+    hook: Hook,
+    packet: Packet,
+    source: [u8; N],
+    destination: [u8; N],
+    slot: &TableSlot<N>,
+    pending: &PendingTable<N>,
+) -> Fate {
+    let (key, from) =
+        FlowKey::canonical(source, destination, packet.source_port, packet.destination_port, packet.protocol);
+    let seen = Sighting {
+        protocol: packet.protocol,
+        tcp_flags: packet.tcp_flags,
+        sequence: packet.sequence,
+        acknowledgement: packet.acknowledgement,
+        from,
+        ifindex: skb::ifindex(ctx),
+        hook: hook as u8,
+        segments: skb::segments(ctx),
+        bytes: ctx.len(),
+        // SAFETY: the helper takes no arguments and reads a counter.
+        jiffies: unsafe { bpf_jiffies64() },
+    };
+    let Some(table) = slot.get(0) else {
+        count(Counter::Untracked);
+        return Fate::Next;
+    };
+    if let Some(flow) = table.get_ptr_mut(key) {
+        // SAFETY: the entry stays allocated while the program runs (RCU). Another CPU may write it at the same time:
+        // counts are atomic, and handshake fields are ordered by TCP itself.
+        let flow = unsafe { &mut *flow };
+        match conntrack::book(flow, &seen, now_ns) {
+            Outcome::Counted => {}
+            Outcome::Event(kind) => tell(&key, flow, kind),
+            Outcome::Elsewhere => count(Counter::SeenElsewhere),
+            Outcome::Anew(event) => {
+                if let Some(kind) = event {
+                    tell(&key, flow, kind);
+                }
+                conntrack::open(flow, &seen, now_ns());
+                tell(&key, flow, EventKind::Opened);
+            }
+        }
+        return Fate::Next;
+    }
+
+    let now = now_ns();
+    let Some(flow) = new_flow() else {
+        count(Counter::Untracked);
+        return Fate::Next;
+    };
+    conntrack::open(flow, &seen, now);
+    let is_tcp = packet.protocol == PROTOCOL_TCP;
+    let pending_key = PendingKey { flow: key, initial_sequence: flow.initial_sequence };
+    if is_tcp && flow.initial_sequence != 0 {
+        // SAFETY: the value is copied out at once; a torn copy would need two CPUs handling copies of one SYN.
+        if let Some(refused) = unsafe { pending.get(pending_key) } {
+            conntrack::adopt(flow, refused, tcp::is_syn(packet.tcp_flags));
+        }
+    }
+    match table.insert(key, &*flow, u64::from(BPF_NOEXIST)) {
+        Ok(()) => {
+            count(Counter::Inserted);
+            if flow.refused_syns > 0 {
+                let _gone_or_evicted = pending.remove(pending_key);
+                count(Counter::PendingAdopted);
+            }
+            if is_tcp && flow.syn_ns == 0 {
+                count(Counter::MidStream);
+            }
+            report::event(&key, flow, &forwarded(EventKind::Opened, now));
+            Fate::Next
+        }
+        Err(errno) => refused(&key, flow, &seen, pending, &pending_key, errno, now),
+    }
+}
+
+/// No entry for this packet: count why, remember the SYN, and decide whether it goes on.
+#[inline(always)]
+fn refused<const N: usize>(
+    key: &FlowKey<N>,
+    flow: &Flow,
+    seen: &Sighting,
+    pending: &PendingTable<N>,
+    pending_key: &PendingKey<N>,
+    errno: i32,
+    now: u64,
+) -> Fate {
+    count(match -errno {
+        E2BIG => Counter::InsertFull,
+        ENOMEM => Counter::InsertNoMemory,
+        EBUSY => Counter::InsertBusy,
+        EEXIST => {
+            count(Counter::InsertRaced);
+            return Fate::Next;
+        }
+        _ => Counter::InsertOther,
+    });
+    if seen.protocol != PROTOCOL_TCP || !tcp::is_syn(seen.tcp_flags) {
+        count(Counter::Untracked);
+        return Fate::Next;
+    }
+    let again = flow.refused_syns > 0;
+    // A copy seen at another place of this node is the same packet, not another refusal.
+    let same_place = flow.ifindex == seen.ifindex && flow.hook == seen.hook;
+    if !again || same_place {
+        let value = Pending {
+            first_ns: flow.syn_ns,
+            last_ns: now,
+            refused: flow.refused_syns.saturating_add(1),
+            ifindex: flow.ifindex,
+            hook: flow.hook,
+            origin: flow.origin,
+            reserved: [0; 6],
+        };
+        count(match pending.insert(pending_key, &value, u64::from(BPF_ANY)) {
+            Ok(()) => Counter::PendingStored,
+            Err(_) => Counter::PendingFailed,
+        });
+    }
+    let drop = drops_on_full(key, seen.from);
+    let (kind, verdict) =
+        if drop { (EventKind::Dropped, Verdict::Dropped) } else { (EventKind::Refused, Verdict::Forwarded) };
+    report::event(key, flow, &Note { kind, verdict, reason: Reason::CtMapInsertionFailed, at_ns: now });
+    if drop {
+        count(Counter::DroppedFull);
+        Fate::Drop
+    } else {
+        Fate::Next
+    }
+}
+
+#[inline(always)]
+fn drops_on_full<const N: usize>(key: &FlowKey<N>, from: Endpoint) -> bool {
+    let Some(settings) = SETTINGS.get(0) else {
+        return false;
+    };
+    if settings.mode != MODE_ENFORCE || settings.on_full != ON_FULL_DROP {
+        return false;
+    }
+    let port = u16::from_be_bytes(if from == Endpoint::A { key.port_b } else { key.port_a });
+    let mut at = 0;
+    while at < EXEMPT_PORTS {
+        if settings.exempt_ports[at] == port {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn tell<const N: usize>(key: &FlowKey<N>, flow: &Flow, kind: EventKind) {
+    report::event(key, flow, &forwarded(kind, now_ns()));
+}
+
+#[inline(always)]
+fn forwarded(kind: EventKind, at_ns: u64) -> Note {
+    Note { kind, verdict: Verdict::Forwarded, reason: Reason::None, at_ns }
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper takes no arguments and reads a clock.
+    unsafe { bpf_ktime_get_ns() }
+}
