@@ -53,6 +53,12 @@ pub fn sweep_v6(_ctx: RawTracePointContext) -> i32 {
     sweep::table(&maps::FLOWS_V6)
 }
 
+/// Reads the kernel's two clocks side by side; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn clocks(_ctx: RawTracePointContext) -> i32 {
+    sweep::clocks()
+}
+
 #[cfg(not(test))]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {

@@ -5,7 +5,7 @@ use aya_ebpf::macros::btf_map;
 use synscope_abi::counter::{COUNTERS, Counter};
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
-use synscope_abi::settings::Settings;
+use synscope_abi::settings::{Clocks, Settings};
 use synscope_abi::{CONNTRACK_ENTRIES_DEFAULT, EVENT_RING_BYTES, PENDING_ENTRIES};
 
 const BPF_F_NO_PREALLOC: usize = 1;
@@ -27,6 +27,8 @@ pub static PENDING_V4: PendingTable<4> = PendingTable::new();
 pub static PENDING_V6: PendingTable<16> = PendingTable::new();
 #[btf_map]
 pub static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub static CLOCKS: Array<Clocks, 1> = Array::new();
 #[btf_map]
 pub static COUNTS: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
 #[btf_map]

@@ -3,14 +3,14 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_jiffies64, bpf_map_delete_elem};
+use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_jiffies64, bpf_ktime_get_ns, bpf_map_delete_elem};
 use synscope_abi::counter::Counter;
 use synscope_abi::flow::{Flow, FlowKey};
-use synscope_abi::settings::Settings;
+use synscope_abi::settings::{Clocks, Settings};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
-use crate::maps::{SETTINGS, TableSlot, add};
+use crate::maps::{CLOCKS, SETTINGS, TableSlot, add};
 
 #[repr(C)]
 struct Pass {
@@ -66,4 +66,17 @@ unsafe extern "C" fn visit<const N: usize>(
         }
     }
     0
+}
+
+/// Notes both clocks for user space, which learns from two readings how long a jiffy is.
+#[inline(always)]
+pub fn clocks() -> i32 {
+    // SAFETY: the helper takes no arguments and reads a counter.
+    let jiffies = unsafe { bpf_jiffies64() };
+    // SAFETY: the helper takes no arguments and reads a clock.
+    let monotonic_ns = unsafe { bpf_ktime_get_ns() };
+    match CLOCKS.set(0, Clocks { jiffies, monotonic_ns }, 0) {
+        Ok(()) => 0,
+        Err(errno) => errno,
+    }
 }

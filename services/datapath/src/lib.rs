@@ -1,1 +1,8 @@
-//! Loads the kernel programs and owns their maps.
+//! Loads the kernel programs, attaches them, and owns their maps.
+
+#![deny(missing_docs)]
+
+pub mod attach;
+pub mod events;
+pub mod kernel;
+pub mod pins;

@@ -7,7 +7,7 @@
 
 #![cfg_attr(not(test), no_std)]
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(
     clippy::inline_always,
     reason = "BPF programs are verified whole: a call costs a frame of the 512-byte stack and loses what the verifier knew"
@@ -18,6 +18,8 @@ pub mod counter;
 pub mod event;
 pub mod flow;
 pub mod packet;
+#[cfg(feature = "user")]
+mod pod;
 pub mod settings;
 pub mod tcp;
 pub mod timeout;

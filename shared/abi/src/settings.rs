@@ -34,3 +34,13 @@ pub struct Settings {
 }
 
 const _: () = assert!(core::mem::size_of::<Settings>() == 72);
+
+/// The kernel's two clocks, read together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Clocks {
+    /// `jiffies64`.
+    pub jiffies: u64,
+    /// `CLOCK_MONOTONIC` ns.
+    pub monotonic_ns: u64,
+}

@@ -1,0 +1,263 @@
+//! The loaded kernel programs and their maps.
+
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
+use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use synscope_abi::ABI_VERSION;
+use synscope_abi::counter::Counter;
+use synscope_abi::flow::{Flow, FlowKey};
+use synscope_abi::settings::{Clocks, EXEMPT_PORTS, MODE_ENFORCE, MODE_OBSERVE, ON_FULL_DROP, ON_FULL_PASS, Settings};
+use synscope_abi::timeout::Timeouts;
+
+use crate::pins::{self, PinError};
+
+static OBJECT: &[u8] = include_bytes_aligned!(env!("SYNSCOPE_EBPF_OBJECT"));
+
+const BPF_F_NO_PREALLOC: u32 = 1;
+const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];
+/// The sweeps need `bpf_for_each_map_elem`: kernel 5.13.
+const SWEEPS: [&str; 2] = ["sweep_v4", "sweep_v6"];
+
+/// A conntrack table as user space sees it.
+pub type Table<const N: usize> = HashMap<MapData, FlowKey<N>, Flow>;
+
+/// What can go wrong with the kernel programs.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The object could not be loaded.
+    #[error("loading the kernel programs failed")]
+    Load(#[from] EbpfError),
+    /// A program was refused or could not be run.
+    #[error("kernel program {name}")]
+    Program {
+        /// Name of the program.
+        name: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// A map could not be read or written.
+    #[error("map {name}")]
+    Map {
+        /// Name of the map.
+        name: &'static str,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// The object lacks a program or map of this name.
+    #[error("the kernel object has no {0}: it was built from other sources")]
+    Missing(&'static str),
+    /// A run of a program ended with an error of its own.
+    #[error("kernel program {name} answered errno {errno}")]
+    Answer {
+        /// Name of the program.
+        name: &'static str,
+        /// Positive errno.
+        errno: i32,
+    },
+    /// The kernel's jiffy has none of the lengths it can be built with.
+    #[error("cannot tell how long a jiffy is: {0:.1} per second measured")]
+    Jiffy(f64),
+    /// Pinned state cannot be adopted.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+}
+
+/// What a full table does to a new connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Never change a packet's fate.
+    #[default]
+    Observe,
+    /// A full table drops the SYN, unless it goes to one of these ports (host byte order).
+    EnforceDrop {
+        /// Ports never refused.
+        exempt_ports: [u16; EXEMPT_PORTS],
+    },
+}
+
+/// How to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// Folder on bpffs for maps that outlive this process; none = they end with it.
+    pub pins: Option<&'a Path>,
+    /// Capacity of a table made anew, entries. An adopted table keeps its own.
+    pub entries: u32,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// Time-outs in seconds.
+    pub timeouts: Timeouts,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            pins: None,
+            entries: synscope_abi::CONNTRACK_ENTRIES_DEFAULT,
+            mode: Mode::default(),
+            timeouts: Timeouts::SECONDS,
+        }
+    }
+}
+
+/// The loaded programs. Dropping it unloads what is not pinned.
+#[derive(Debug)]
+pub struct Kernel {
+    ebpf: Ebpf,
+}
+
+impl Kernel {
+    /// Loads all programs, adopting pinned maps where there are any.
+    pub fn load(options: &Options<'_>) -> Result<Self, KernelError> {
+        let mut loader = EbpfLoader::new();
+        if let Some(folder) = options.pins {
+            for (name, path) in pins::prepare(folder)? {
+                loader.map_pin_path(name, path);
+            }
+        }
+        let mut kernel = Self { ebpf: loader.load(OBJECT)? };
+        for name in CLASSIFIERS {
+            kernel.classifier(name)?.load().map_err(|source| KernelError::Program { name, source })?;
+        }
+        for name in SWEEPS.into_iter().chain(["clocks"]) {
+            kernel.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
+        }
+        kernel.keep_or_make_table::<4>("FLOWS_V4", options.entries)?;
+        kernel.keep_or_make_table::<16>("FLOWS_V6", options.entries)?;
+        kernel.configure(options)?;
+        Ok(kernel)
+    }
+
+    /// Writes the settings; they hold from the next packet on.
+    pub fn configure(&mut self, options: &Options<'_>) -> Result<(), KernelError> {
+        let (mode, on_full, exempt_ports) = match options.mode {
+            Mode::Observe => (MODE_OBSERVE, ON_FULL_PASS, [0; EXEMPT_PORTS]),
+            Mode::EnforceDrop { exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
+        };
+        let timeouts = options.timeouts.times(self.jiffies_per_second()?);
+        let settings = Settings { abi_version: ABI_VERSION, mode, on_full, reserved: 0, exempt_ports, timeouts };
+        let name = "SETTINGS";
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
+        let wrong = |source| KernelError::Map { name, source };
+        Array::<_, Settings>::try_from(map).map_err(wrong)?.set(0, settings, 0).map_err(wrong)
+    }
+
+    /// The classifier of this name.
+    pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, KernelError> {
+        let program = self.ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+        program.try_into().map_err(|source| KernelError::Program { name, source })
+    }
+
+    /// The IPv4 table in use.
+    pub fn table_v4(&self) -> Result<Table<4>, KernelError> {
+        self.table("FLOWS_V4")
+    }
+
+    /// The IPv6 table in use.
+    pub fn table_v6(&self) -> Result<Table<16>, KernelError> {
+        self.table("FLOWS_V6")
+    }
+
+    /// Puts an empty IPv4 table of another capacity in the place of the present one.
+    ///
+    /// The connections in the old table are no longer found: this is the step that live resize builds on, not live
+    /// resize itself.
+    pub fn replace_table_v4(&mut self, entries: u32) -> Result<(), KernelError> {
+        self.set_table::<4>("FLOWS_V4", entries)
+    }
+
+    /// Takes expired entries out of both tables, inside the kernel; tells how long that took.
+    pub fn sweep(&self) -> Result<Duration, KernelError> {
+        let start = Instant::now();
+        for name in SWEEPS {
+            self.run(name)?;
+        }
+        Ok(start.elapsed())
+    }
+
+    /// Sum over all CPUs of a counter.
+    pub fn counter(&self, counter: Counter) -> Result<u64, KernelError> {
+        let name = "COUNTS";
+        let wrong = |source| KernelError::Map { name, source };
+        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
+        let counts = PerCpuArray::<_, u64>::try_from(map).map_err(wrong)?;
+        Ok(counts.get(&(counter as u32), 0).map_err(wrong)?.iter().sum())
+    }
+
+    /// Takes the event ring; there is one, so a second call finds it missing.
+    pub fn take_events(&mut self) -> Result<RingBuf<MapData>, KernelError> {
+        let name = "EVENTS";
+        let map = self.ebpf.take_map(name).ok_or(KernelError::Missing(name))?;
+        RingBuf::try_from(map).map_err(|source| KernelError::Map { name, source })
+    }
+
+    /// How many jiffies make a second: `CONFIG_HZ`, which the kernel tells nowhere, measured over 100 ms.
+    fn jiffies_per_second(&self) -> Result<u64, KernelError> {
+        let first = self.clocks()?;
+        thread::sleep(Duration::from_millis(100));
+        let second = self.clocks()?;
+        let elapsed = Duration::from_nanos(second.monotonic_ns.saturating_sub(first.monotonic_ns)).as_secs_f64();
+        let jiffies = u32::try_from(second.jiffies.saturating_sub(first.jiffies)).unwrap_or(u32::MAX);
+        let measured = f64::from(jiffies) / elapsed;
+        // The choices of kernel/Kconfig.hz.
+        [100_u32, 250, 300, 1000]
+            .into_iter()
+            .find(|hz| (f64::from(*hz) - measured).abs() < f64::from(*hz) * 0.1 + 1.0)
+            .map(u64::from)
+            .ok_or(KernelError::Jiffy(measured))
+    }
+
+    fn clocks(&self) -> Result<Clocks, KernelError> {
+        self.run("clocks")?;
+        let name = "CLOCKS";
+        let wrong = |source| KernelError::Map { name, source };
+        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
+        Array::<_, Clocks>::try_from(map).map_err(wrong)?.get(&0, 0).map_err(wrong)
+    }
+
+    fn raw(&mut self, name: &'static str) -> Result<&mut RawTracePoint, KernelError> {
+        let program = self.ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+        program.try_into().map_err(|source| KernelError::Program { name, source })
+    }
+
+    fn run(&self, name: &'static str) -> Result<(), KernelError> {
+        let program = self.ebpf.program(name).ok_or(KernelError::Missing(name))?;
+        let program: &RawTracePoint = program.try_into().map_err(|source| KernelError::Program { name, source })?;
+        let run = program.test_run(RawTracePointRunOptions::new());
+        let answer = run.map_err(|source| KernelError::Program { name, source })?.return_value.cast_signed();
+        if answer < 0 { Err(KernelError::Answer { name, errno: -answer }) } else { Ok(()) }
+    }
+
+    fn table<const N: usize>(&self, name: &'static str) -> Result<Table<N>, KernelError>
+    where
+        FlowKey<N>: aya::Pod,
+    {
+        let wrong = |source| KernelError::Map { name, source };
+        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
+        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&0, 0).map_err(wrong)
+    }
+
+    fn keep_or_make_table<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<(), KernelError>
+    where
+        FlowKey<N>: aya::Pod,
+    {
+        match self.table::<N>(name) {
+            Ok(_adopted) => Ok(()),
+            Err(KernelError::Map { source: MapError::KeyNotFound, .. }) => self.set_table::<N>(name, entries),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn set_table<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<(), KernelError>
+    where
+        FlowKey<N>: aya::Pod,
+    {
+        let wrong = |source| KernelError::Map { name, source };
+        let table = Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(wrong)?;
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
+        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.set(0, &table, 0).map_err(wrong)
+    }
+}

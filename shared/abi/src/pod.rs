@@ -1,0 +1,21 @@
+//! Leave for aya's map types to copy our keys and values as bytes.
+
+#![allow(unsafe_code, reason = "`aya::Pod` is an unsafe trait")]
+
+use aya::Pod;
+
+use crate::flow::{Flow, FlowKey, Pending, PendingKey};
+use crate::settings::{Clocks, Settings};
+
+// SAFETY: `repr(C)`, integers only, no padding, any bit pattern valid (asserted beside each type).
+unsafe impl<const N: usize> Pod for FlowKey<N> where [u8; N]: Pod {}
+// SAFETY: as above.
+unsafe impl<const N: usize> Pod for PendingKey<N> where [u8; N]: Pod {}
+// SAFETY: as above.
+unsafe impl Pod for Flow {}
+// SAFETY: as above.
+unsafe impl Pod for Pending {}
+// SAFETY: as above.
+unsafe impl Pod for Settings {}
+// SAFETY: as above.
+unsafe impl Pod for Clocks {}
