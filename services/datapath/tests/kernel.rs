@@ -1,5 +1,7 @@
 //! The loaded kernel programs: through `BPF_PROG_TEST_RUN`, and on real traffic between network namespaces.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
 mod netns;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -6,13 +6,13 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("`ip` of iproute2");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs in a namespace, on a thread that ends with it: a thread that changed its namespace is never given back.
-pub fn within<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let run = scope.spawn(|| {
             let handle = File::open(format!("/run/netns/{netns}")).expect("namespace");
@@ -23,18 +23,18 @@ pub fn within<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// `client` 10.9.0.1, fd09::1 — veth `c` | `wire` | veth `s` — `server` 10.9.0.2, fd09::2, all in one subnet.
+/// `client` (10.9.0.1, `fd09::1`), veth `c`, `wire`, veth `s`, `server` (10.9.0.2, `fd09::2`): all in one subnet.
 ///
 /// The wire's interfaces are not joined by anything: who wants traffic through it attaches a redirect, or calls
 /// [`Line::bridge`].
-pub struct Line {
-    pub client: String,
-    pub wire: String,
-    pub server: String,
+pub(crate) struct Line {
+    pub(crate) client: String,
+    pub(crate) wire: String,
+    pub(crate) server: String,
 }
 
 impl Line {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let named = |role: &str| format!("syn-t-{name}-{}-{role}", std::process::id());
         let line = Self { client: named("c"), wire: named("w"), server: named("s") };
         for netns in [&line.client, &line.wire, &line.server] {
@@ -51,12 +51,12 @@ impl Line {
         line
     }
 
-    pub fn bridge(&self) {
-        ip(&format!("-n {} link add br type bridge forward_delay 0", self.wire));
+    pub(crate) fn bridge(&self) {
+        ip(&format!("-n {} link add name bridge type bridge forward_delay 0", self.wire));
         for end in ["c", "s"] {
-            ip(&format!("-n {} link set {end} master br", self.wire));
+            ip(&format!("-n {} link set {end} master bridge", self.wire));
         }
-        ip(&format!("-n {} link set br up", self.wire));
+        ip(&format!("-n {} link set bridge up", self.wire));
     }
 }
 
