@@ -1,0 +1,156 @@
+//! What a fresh Debian 12/13 or Ubuntu 22.04+ machine lacks: quick when nothing is missing.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::ebpf::root;
+
+/// Borrows the toolchain's own libLLVM; newer ones need LLVM development packages.
+const BPF_LINKER: &str = "0.10.4";
+const CARGO_DENY: &str = "0.20.2";
+/// Debian's package of the same tree, where rustup has no network: its version must equal rustc's.
+const RUST_SRC_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
+const RUST_SRC_SUITE: &str = "trixie-backports";
+
+/// Installs or builds what is missing.
+pub(crate) fn run(ci: bool) -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "must run as root: kernel programs are loaded and network namespaces made"
+    );
+    packages()?;
+    rust_src()?;
+    cargo_tool("bpf-linker", BPF_LINKER)?;
+    if ci {
+        cargo_tool("cargo-deny", CARGO_DENY)?;
+    }
+    bpffs()
+}
+
+fn packages() -> Result<()> {
+    if on_path("ip") && on_path("cc") {
+        return ok("iproute2, gcc");
+    }
+    say("installing iproute2 and gcc with apt-get");
+    checked(Command::new("apt-get").arg("update"))?;
+    checked(Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "iproute2", "gcc", "libc6-dev"]))
+        .context("install iproute2 and a C compiler by hand")
+}
+
+fn rust_src() -> Result<()> {
+    let sysroot = PathBuf::from(output(Command::new("rustc").args(["--print", "sysroot"]))?.trim());
+    let library = sysroot.join("lib/rustlib/src/rust/library");
+    if library.join("core/src/lib.rs").exists() {
+        return ok("rust-src");
+    }
+    say("installing rust-src with rustup: kernel programs build `core` for their target");
+    let added = Command::new("rustup").args(["component", "add", "rust-src"]).status();
+    if added.is_ok_and(|status| status.success()) && library.exists() {
+        return Ok(());
+    }
+    say("rustup could not; taking Debian's package of the same tree");
+    rust_src_from_debian(&library).context("install the rust-src component of this toolchain by hand")
+}
+
+/// By an apt configuration of its own, so that the machine's sources stay as they are.
+fn rust_src_from_debian(library: &Path) -> Result<()> {
+    let work = root().join("target/apt");
+    for folder in ["lists/partial", "cache/archives/partial", "parts"] {
+        fs::create_dir_all(work.join(folder))?;
+    }
+    let work = work.canonicalize()?;
+    let mirror = debian_mirror().context("no Debian mirror found in the machine's apt sources")?;
+    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    let source = format!("deb [signed-by={keyring}] {mirror} {RUST_SRC_SUITE} main\n");
+    fs::write(work.join("sources.list"), source)?;
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        for (option, path) in [
+            ("Dir::Etc::SourceList", "sources.list"),
+            ("Dir::Etc::SourceParts", "parts"),
+            ("Dir::State::Lists", "lists"),
+            ("Dir::Cache", "cache"),
+        ] {
+            command.arg("-o").arg(format!("{option}={}", work.join(path).display()));
+        }
+        command.args(arguments).current_dir(&work);
+        checked(&mut command)
+    };
+    apt(&["update"])?;
+    apt(&["download", RUST_SRC_PACKAGE])?;
+    let package = fs::read_dir(&work)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
+        .context("apt-get downloaded no package")?;
+    let unpacked = work.join("rust-src");
+    checked(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
+    let parent = library.parent().context("the library folder has a parent")?;
+    fs::create_dir_all(parent)?;
+    symlink(unpacked.join("usr/src/rustc-1.95.0/library"), library)?;
+    Ok(())
+}
+
+fn debian_mirror() -> Option<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(fs::read_dir("/etc/apt/sources.list.d").ok()?.filter_map(Result::ok).map(|entry| entry.path()));
+    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n");
+    texts
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(str::split_whitespace)
+        .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
+        .map(str::to_owned)
+}
+
+fn cargo_tool(name: &str, version: &str) -> Result<()> {
+    let present = Command::new("cargo").args(["install", "--list"]).output().context("cannot run cargo")?;
+    let wanted = format!("{name} v{version}:");
+    if String::from_utf8_lossy(&present.stdout).lines().any(|line| line == wanted) {
+        return ok(&format!("{name} {version}"));
+    }
+    say(&format!("building {name} {version} with cargo install"));
+    checked(Command::new("cargo").args(["install", name, "--version", version, "--locked"]))
+        .with_context(|| format!("run `cargo install {name} --version {version} --locked` by hand"))
+}
+
+fn bpffs() -> Result<()> {
+    let mounts = fs::read_to_string("/proc/mounts").context("/proc/mounts")?;
+    if mounts.lines().any(|line| line.split_whitespace().nth(1) == Some("/sys/fs/bpf")) {
+        return ok("bpffs");
+    }
+    say("mounting bpffs at /sys/fs/bpf");
+    checked(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
+}
+
+fn checked(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{} {status}", command.get_program().display());
+    }
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    ensure!(output.status.success(), "{} {}", command.get_program().display(), output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "ends every check that found nothing to do")]
+fn ok(what: &str) -> Result<()> {
+    println!("setup: ok {what}");
+    Ok(())
+}
+
+fn say(what: &str) {
+    println!("setup: {what}");
+}
