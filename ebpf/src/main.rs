@@ -53,6 +53,18 @@ pub fn sweep_v6(_ctx: RawTracePointContext) -> i32 {
     sweep::table(&maps::FLOWS_V6)
 }
 
+/// Moves what is left in a retiring IPv4 table; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn retire_v4(_ctx: RawTracePointContext) -> i32 {
+    sweep::retire_v4()
+}
+
+/// Moves what is left in a retiring IPv6 table; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn retire_v6(_ctx: RawTracePointContext) -> i32 {
+    sweep::retire_v6()
+}
+
 /// Reads the kernel's two clocks side by side; never attached, run by `BPF_PROG_TEST_RUN`.
 #[raw_tracepoint]
 pub fn clocks(_ctx: RawTracePointContext) -> i32 {

@@ -5,15 +5,16 @@ use aya_ebpf::macros::btf_map;
 use synscope_abi::counter::{COUNTERS, Counter};
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
-use synscope_abi::settings::{Clocks, Settings};
+use synscope_abi::settings::{Clocks, Settings, TABLE_SLOTS};
 use synscope_abi::{CONNTRACK_ENTRIES_DEFAULT, EVENT_RING_BYTES, PENDING_ENTRIES};
 
 const BPF_F_NO_PREALLOC: usize = 1;
 
 /// A conntrack table.
 pub type Table<const N: usize> = HashMap<FlowKey<N>, Flow, { CONNTRACK_ENTRIES_DEFAULT as usize }, BPF_F_NO_PREALLOC>;
-/// The table in use, behind one indirection so that user space can put another in its place.
-pub type TableSlot<const N: usize> = ArrayOfMaps<Table<N>, 1>;
+/// The table in use at [`CURRENT`], behind one indirection so that user space can put another in its place; the one it
+/// replaces stays at [`RETIRING`] until its entries have moved.
+pub type TableSlot<const N: usize> = ArrayOfMaps<Table<N>, { TABLE_SLOTS as usize }>;
 /// Refused SYNs.
 pub type PendingTable<const N: usize> = LruHashMap<PendingKey<N>, Pending, PENDING_ENTRIES>;
 

@@ -8,16 +8,19 @@ use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
-use synscope_abi::settings::{EXEMPT_PORTS, MODE_ENFORCE, ON_FULL_DROP};
+use synscope_abi::settings::{CURRENT, EXEMPT_PORTS, MODE_ENFORCE, ON_FULL_DROP, RETIRING};
 use synscope_abi::tcp;
 
-use crate::maps::{FLOWS_V4, FLOWS_V6, PENDING_V4, PENDING_V6, PendingTable, SETTINGS, TableSlot, count, new_flow};
+use crate::maps::{
+    FLOWS_V4, FLOWS_V6, PENDING_V4, PENDING_V6, PendingTable, SETTINGS, Table, TableSlot, count, new_flow,
+};
 use crate::report::{self, Note};
 use crate::skb::{self, Frame, Hook, Link};
 
 const ENOMEM: i32 = 12;
 const EBUSY: i32 = 16;
-const EEXIST: i32 = 17;
+/// `EEXIST`, as helpers return it.
+const RACED: i32 = -17;
 const E2BIG: i32 = 7;
 
 /// Whether the packet goes on.
@@ -85,41 +88,91 @@ fn track<const N: usize>(
         // SAFETY: the helper takes no arguments and reads a counter.
         jiffies: unsafe { bpf_jiffies64() },
     };
-    let Some(table) = slot.get(0) else {
+    let Some(table) = slot.get(CURRENT) else {
         count(Counter::Untracked);
         return Fate::Next;
     };
-    if let Some(flow) = table.get_ptr_mut(key) {
+    let found = match table.get_ptr_mut(key) {
+        Some(flow) => Some(flow),
+        None => match from_retiring(slot, table, &key) {
+            Some(flow) => Some(flow),
+            None => match begin(table, pending, &key, &seen) {
+                Began::Here(fate) => return fate,
+                // Another CPU made or moved it meanwhile.
+                Began::Elsewhere => table.get_ptr_mut(key),
+            },
+        },
+    };
+    if let Some(flow) = found {
         // SAFETY: the entry stays allocated while the program runs (RCU). Another CPU may write it at the same time:
-        // counts are atomic, and handshake fields are ordered by TCP itself.
-        let flow = unsafe { &mut *flow };
-        match conntrack::book(flow, &seen, now_ns) {
-            Outcome::Counted => {}
-            Outcome::Event(kind) => tell(&key, flow, kind),
-            Outcome::Elsewhere => count(Counter::SeenElsewhere),
-            Outcome::Anew(event) => {
-                if let Some(kind) = event {
-                    tell(&key, flow, kind);
-                }
-                conntrack::open(flow, &seen, now_ns());
-                tell(&key, flow, EventKind::Opened);
-            }
-        }
-        return Fate::Next;
+        // each direction has its own counters, and handshake fields are ordered by TCP itself.
+        book(&key, unsafe { &mut *flow }, &seen);
     }
+    Fate::Next
+}
 
+/// The entry, if it is still in a table that is being replaced: it moves with the packet that asks for it.
+#[inline(always)]
+fn from_retiring<const N: usize>(slot: &TableSlot<N>, table: &Table<N>, key: &FlowKey<N>) -> Option<*mut Flow> {
+    let retiring = slot.get(RETIRING)?;
+    let old = retiring.get_ptr(key)?;
+    // SAFETY: the entry stays allocated while the program runs (RCU).
+    let moved = table.insert(key, unsafe { &*old }, u64::from(BPF_NOEXIST));
+    if moved == Ok(()) {
+        count(Counter::Moved);
+    }
+    match moved {
+        Ok(()) | Err(RACED) => {
+            let _gone_already = retiring.remove(key);
+            table.get_ptr_mut(key)
+        }
+        Err(_) => {
+            count(Counter::MoveFailed);
+            Some(old.cast_mut())
+        }
+    }
+}
+
+/// Books a packet into its entry.
+#[inline(always)]
+fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting) {
+    match conntrack::book(flow, seen, now_ns) {
+        Outcome::Counted => {}
+        Outcome::Event(kind) => tell(key, flow, kind),
+        Outcome::Elsewhere => count(Counter::SeenElsewhere),
+        Outcome::Anew(event) => {
+            if let Some(kind) = event {
+                tell(key, flow, kind);
+            }
+            conntrack::open(flow, seen, now_ns());
+            tell(key, flow, EventKind::Opened);
+        }
+    }
+}
+
+/// What came of making an entry.
+enum Began {
+    /// It was made or refused: this is what becomes of the packet.
+    Here(Fate),
+    /// There is one by now.
+    Elsewhere,
+}
+
+/// Makes an entry for the first packet of a connection.
+#[inline(always)]
+fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &FlowKey<N>, seen: &Sighting) -> Began {
     let now = now_ns();
     let Some(flow) = new_flow() else {
         count(Counter::Untracked);
-        return Fate::Next;
+        return Began::Here(Fate::Next);
     };
-    conntrack::open(flow, &seen, now);
-    let is_tcp = packet.protocol == PROTOCOL_TCP;
-    let pending_key = PendingKey { flow: key, initial_sequence: flow.initial_sequence };
+    conntrack::open(flow, seen, now);
+    let is_tcp = seen.protocol == PROTOCOL_TCP;
+    let pending_key = PendingKey { flow: *key, initial_sequence: flow.initial_sequence };
     if is_tcp && flow.initial_sequence != 0 {
         // SAFETY: the value is copied out at once; a torn copy would need two CPUs handling copies of one SYN.
         if let Some(refused) = unsafe { pending.get(pending_key) } {
-            conntrack::adopt(flow, refused, tcp::is_syn(packet.tcp_flags));
+            conntrack::adopt(flow, refused, tcp::is_syn(seen.tcp_flags));
         }
     }
     match table.insert(key, &*flow, u64::from(BPF_NOEXIST)) {
@@ -132,10 +185,14 @@ fn track<const N: usize>(
             if is_tcp && flow.syn_ns == 0 {
                 count(Counter::MidStream);
             }
-            report::event(&key, flow, &forwarded(EventKind::Opened, now));
-            Fate::Next
+            report::event(key, flow, &forwarded(EventKind::Opened, now));
+            Began::Here(Fate::Next)
         }
-        Err(errno) => refused(&key, flow, &seen, pending, &pending_key, errno, now),
+        Err(RACED) => {
+            count(Counter::InsertRaced);
+            Began::Elsewhere
+        }
+        Err(errno) => Began::Here(refused(key, flow, seen, pending, &pending_key, errno, now)),
     }
 }
 
@@ -154,10 +211,6 @@ fn refused<const N: usize>(
         E2BIG => Counter::InsertFull,
         ENOMEM => Counter::InsertNoMemory,
         EBUSY => Counter::InsertBusy,
-        EEXIST => {
-            count(Counter::InsertRaced);
-            return Fate::Next;
-        }
         _ => Counter::InsertOther,
     });
     if seen.protocol != PROTOCOL_TCP || !tcp::is_syn(seen.tcp_flags) {

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
-use synscope_abi::ABI_VERSION;
 use synscope_abi::counter::Counter;
 use synscope_abi::flow::{Flow, FlowKey};
-use synscope_abi::settings::{Clocks, EXEMPT_PORTS, MODE_ENFORCE, MODE_OBSERVE, ON_FULL_DROP, ON_FULL_PASS, Settings};
+use synscope_abi::settings::{
+    CURRENT, Clocks, EXEMPT_PORTS, MODE_ENFORCE, MODE_OBSERVE, ON_FULL_DROP, ON_FULL_PASS, RETIRING, Settings,
+};
 use synscope_abi::timeout::Timeouts;
+use synscope_abi::{ABI_VERSION, CONNTRACK_ENTRIES_MAX};
 
 use crate::pins::{self, PinError};
 
@@ -21,6 +23,8 @@ const BPF_F_NO_PREALLOC: u32 = 1;
 const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];
 /// The sweeps need `bpf_for_each_map_elem`: kernel 5.13.
 const SWEEPS: [&str; 2] = ["sweep_v4", "sweep_v6"];
+/// Passes over the old table in a resize; one is enough unless packets still put entries into it.
+const RESIZE_PASSES: u32 = 8;
 
 /// A conntrack table as user space sees it.
 pub type Table<const N: usize> = HashMap<MapData, FlowKey<N>, Flow>;
@@ -61,6 +65,24 @@ pub enum KernelError {
     /// The kernel's jiffy has none of the lengths it can be built with.
     #[error("cannot tell how long a jiffy is: {0:.1} per second measured")]
     Jiffy(f64),
+    /// A capacity no table can have.
+    #[error("{name} cannot have {entries} entries: 1 to {CONNTRACK_ENTRIES_MAX} are possible")]
+    Capacity {
+        /// Name of the map.
+        name: &'static str,
+        /// Entries asked for.
+        entries: u32,
+    },
+    /// A new capacity below what the table holds.
+    #[error("{name} holds {live} entries, so it cannot be resized to {entries}")]
+    TooSmall {
+        /// Name of the map.
+        name: &'static str,
+        /// Entries asked for.
+        entries: u32,
+        /// Entries in the table.
+        live: usize,
+    },
     /// Pinned state cannot be adopted.
     #[error(transparent)]
     Pin(#[from] PinError),
@@ -77,6 +99,17 @@ pub enum Mode {
         /// Ports never refused.
         exempt_ports: [u16; EXEMPT_PORTS],
     },
+}
+
+/// What a resize did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resized {
+    /// Entries that were in the old table and are not any more.
+    pub moved: usize,
+    /// Entries that did not move; they are still found, and the next resize or their own next packet moves them.
+    pub left: usize,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// How to load.
@@ -122,7 +155,7 @@ impl Kernel {
         for name in CLASSIFIERS {
             kernel.classifier(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
-        for name in SWEEPS.into_iter().chain(["clocks"]) {
+        for name in SWEEPS.into_iter().chain(["retire_v4", "retire_v6", "clocks"]) {
             kernel.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
         kernel.keep_or_make_table::<4>("FLOWS_V4", options.entries)?;
@@ -161,12 +194,14 @@ impl Kernel {
         self.table("FLOWS_V6")
     }
 
-    /// Puts an empty IPv4 table of another capacity in the place of the present one.
-    ///
-    /// The connections in the old table are no longer found: this is the step that live resize builds on, not live
-    /// resize itself.
-    pub fn replace_table_v4(&mut self, entries: u32) -> Result<(), KernelError> {
-        self.set_table::<4>("FLOWS_V4", entries)
+    /// Gives the IPv4 table another capacity while traffic flows: no connection is forgotten, no packet held up.
+    pub fn resize_v4(&mut self, entries: u32) -> Result<Resized, KernelError> {
+        self.resize::<4>("FLOWS_V4", "retire_v4", entries)
+    }
+
+    /// The same for the IPv6 table.
+    pub fn resize_v6(&mut self, entries: u32) -> Result<Resized, KernelError> {
+        self.resize::<16>("FLOWS_V6", "retire_v6", entries)
     }
 
     /// Takes expired entries out of both tables, inside the kernel; tells how long that took.
@@ -237,7 +272,43 @@ impl Kernel {
     {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&0, 0).map_err(wrong)
+        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)
+    }
+
+    /// The new table takes the place of the old; entries move with their own next packet or in the passes here,
+    /// whichever comes first; then an empty table takes the old one's place.
+    fn resize<const N: usize>(
+        &mut self,
+        name: &'static str,
+        program: &'static str,
+        entries: u32,
+    ) -> Result<Resized, KernelError>
+    where
+        FlowKey<N>: aya::Pod,
+    {
+        let start = Instant::now();
+        let old = self.table::<N>(name)?;
+        let before = old.keys().count();
+        if usize::try_from(entries).is_ok_and(|room| room < before) {
+            return Err(KernelError::TooSmall { name, entries, live: before });
+        }
+        let new = make_table::<N>(name, entries)?;
+        self.put_table(name, RETIRING, &old)?;
+        self.put_table(name, CURRENT, &new)?;
+        // What a packet on another CPU still put into the old table after a pass is found by the next one: setting a
+        // slot waits for programs that hold the table it held (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
+        let mut left = old.keys().count();
+        for _pass in 0..RESIZE_PASSES {
+            if left == 0 {
+                break;
+            }
+            self.run(program)?;
+            left = old.keys().count();
+        }
+        if left == 0 {
+            self.put_table(name, RETIRING, &make_table::<N>(name, 1)?)?;
+        }
+        Ok(Resized { moved: before.saturating_sub(left), left, took: start.elapsed() })
     }
 
     fn keep_or_make_table<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<(), KernelError>
@@ -246,18 +317,30 @@ impl Kernel {
     {
         match self.table::<N>(name) {
             Ok(_adopted) => Ok(()),
-            Err(KernelError::Map { source: MapError::KeyNotFound, .. }) => self.set_table::<N>(name, entries),
+            Err(KernelError::Map { source: MapError::KeyNotFound, .. }) => {
+                self.put_table(name, CURRENT, &make_table::<N>(name, entries)?)?;
+                self.put_table(name, RETIRING, &make_table::<N>(name, 1)?)
+            }
             Err(error) => Err(error),
         }
     }
 
-    fn set_table<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<(), KernelError>
+    fn put_table<const N: usize>(&mut self, name: &'static str, slot: u32, table: &Table<N>) -> Result<(), KernelError>
     where
         FlowKey<N>: aya::Pod,
     {
         let wrong = |source| KernelError::Map { name, source };
-        let table = Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(wrong)?;
         let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
-        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.set(0, &table, 0).map_err(wrong)
+        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.set(slot, table, 0).map_err(wrong)
     }
+}
+
+fn make_table<const N: usize>(name: &'static str, entries: u32) -> Result<Table<N>, KernelError>
+where
+    FlowKey<N>: aya::Pod,
+{
+    if !(1..=CONNTRACK_ENTRIES_MAX).contains(&entries) {
+        return Err(KernelError::Capacity { name, entries });
+    }
+    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| KernelError::Map { name, source })
 }

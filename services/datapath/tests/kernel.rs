@@ -76,11 +76,12 @@ fn a_full_inner_table_refuses_and_a_new_one_in_its_place_accepts() {
     assert_eq!(kernel.counter(Counter::PendingStored).unwrap(), 36);
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 64, "what we count is what the kernel holds");
 
-    kernel.replace_table_v4(128).unwrap();
+    let resized = kernel.resize_v4(128).unwrap();
+    assert_eq!((resized.moved, resized.left), (64, 0));
     for port in 1..=100 {
         run(&mut kernel, &syn(port, 7));
     }
-    assert_eq!(kernel.counter(Counter::Inserted).unwrap(), 164);
+    assert_eq!(kernel.counter(Counter::Inserted).unwrap(), 100, "64 were still known, 36 are new");
     assert_eq!(kernel.counter(Counter::PendingAdopted).unwrap(), 36);
 }
 
@@ -105,6 +106,59 @@ fn the_kernel_sweeps_what_has_expired_and_nothing_else() {
     });
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 0);
     assert_eq!(kernel.table_v6().unwrap().keys().count(), 1, "a datagram may stay silent for 1000 s");
+}
+
+/// A resize under load: packets of known and of new connections keep coming while the tables change places, ten times.
+#[test]
+fn a_resize_under_load_loses_no_connection() {
+    const KNOWN: u16 = 20_000;
+    let mut kernel = Kernel::load(&small(50_000)).unwrap();
+    for port in 1..=KNOWN {
+        run(&mut kernel, &syn(port, 7));
+    }
+    let id = kernel.classifier("ingress").unwrap().info().unwrap().id();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let packets = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let program = SchedClassifier::from_program_info(
+                aya::programs::loaded_programs().flatten().find(|info| info.id() == id).unwrap(),
+                "ingress".into(),
+            )
+            .unwrap();
+            let mut packets = 0_u64;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for port in (1..=KNOWN).step_by(7) {
+                    let frame = syn(port, 7);
+                    let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+                    assert_eq!(program.test_run(options).unwrap().return_value.cast_signed(), -1);
+                    packets += 1;
+                }
+            }
+            packets
+        });
+        for round in 0..10 {
+            let resized = kernel.resize_v4(50_000 + round * 10_000).unwrap();
+            assert_eq!(resized.left, 0);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(packets > 0);
+    assert_eq!(kernel.table_v4().unwrap().keys().count(), usize::from(KNOWN));
+    assert_eq!(kernel.counter(Counter::Inserted).unwrap(), u64::from(KNOWN), "none was made anew");
+    assert_eq!(kernel.counter(Counter::MoveFailed).unwrap(), 0);
+}
+
+#[test]
+fn a_resize_below_what_is_there_is_refused_and_changes_nothing() {
+    let mut kernel = Kernel::load(&small(64)).unwrap();
+    for port in 1..=20 {
+        run(&mut kernel, &syn(port, 7));
+    }
+    assert!(matches!(kernel.resize_v4(19), Err(KernelError::TooSmall { live: 20, .. })));
+    assert!(matches!(kernel.resize_v4(0), Err(KernelError::TooSmall { .. })));
+    assert!(matches!(kernel.resize_v4(u32::MAX), Err(KernelError::Capacity { .. })));
+    assert_eq!(kernel.table_v4().unwrap().keys().count(), 20);
 }
 
 #[test]
@@ -246,7 +300,7 @@ fn a_connection_whose_first_syn_was_refused_shows_its_true_latency() {
     let client = std::thread::scope(|scope| {
         let connecting = scope.spawn(|| connect(&line, 8080, DEADLINE));
         wait_for("the first SYN is refused", || (kernel.counter(Counter::DroppedFull).unwrap() > 0).then_some(()));
-        kernel.replace_table_v4(64).unwrap();
+        kernel.resize_v4(64).unwrap();
         connecting.join().unwrap()
     });
     client.unwrap();

@@ -57,6 +57,10 @@ counters! {
     InsertOther = "insert_failed_other",
     /// Packets found without an entry because another CPU made it in between.
     InsertRaced = "insert_raced",
+    /// Entries that moved to a table put in the place of theirs.
+    Moved = "moved",
+    /// Entries that could not move: the table in use had no room.
+    MoveFailed = "move_failed",
     /// SYNs dropped in enforce mode because the table had no room.
     DroppedFull = "dropped_table_full",
     /// Refused SYNs remembered for a later copy.

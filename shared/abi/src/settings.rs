@@ -12,6 +12,14 @@ pub const ON_FULL_PASS: u32 = 0;
 /// In enforce mode: drop it.
 pub const ON_FULL_DROP: u32 = 1;
 
+/// Slot of the conntrack table in use.
+pub const CURRENT: u32 = 0;
+/// Slot of the table that is being replaced: its entries move to [`CURRENT`], by their own next packet or by the
+/// `move_v4` and `move_v6` programs, whichever comes first. An empty table stands here the rest of the time.
+pub const RETIRING: u32 = 1;
+/// Number of slots.
+pub const TABLE_SLOTS: u32 = 2;
+
 /// How many ports can be exempted from [`ON_FULL_DROP`].
 pub const EXEMPT_PORTS: usize = 8;
 
