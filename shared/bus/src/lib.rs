@@ -1,1 +1,5 @@
 //! What the services share with each other.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod subject;
