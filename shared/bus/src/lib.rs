@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod envelope;
 pub mod message;
+pub mod sequence;
 pub mod sketch;
 pub mod subject;
