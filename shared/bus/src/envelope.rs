@@ -1,4 +1,4 @@
-//! Messages as they travel: headers that name the schema, and a MessagePack map.
+//! Messages as they travel: headers that name the schema, and a `MessagePack` map.
 
 use std::{fmt, str::FromStr};
 
@@ -134,7 +134,7 @@ impl FromStr for PublisherId {
 pub struct Encoded {
     /// Header names and values.
     pub headers: Vec<(&'static str, String)>,
-    /// The MessagePack map.
+    /// The `MessagePack` map.
     pub payload: Vec<u8>,
 }
 

@@ -119,7 +119,9 @@ mod tests {
 
     fn sketch_of(values: &[u64]) -> Sketch {
         let mut sketch = Sketch::default();
-        values.iter().for_each(|value| sketch.record(*value));
+        for value in values {
+            sketch.record(*value);
+        }
         sketch
     }
 
