@@ -1,1 +1,9 @@
 //! What the services share with each other.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod envelope;
+pub mod message;
+pub mod sequence;
+pub mod sketch;
+pub mod subject;

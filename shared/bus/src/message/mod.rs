@@ -1,0 +1,16 @@
+//! What travels: one file per message, all alike.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+pub mod edge;
+pub mod flow;
+pub mod incident;
+pub mod signal;
+
+/// A message that travels by itself, with its schema's name and version beside it.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The schema's name, as in the header `Synscope-Schema: <name>/<version>`.
+    const SCHEMA: &str;
+    /// The schema's version; it grows only when old readers would misread.
+    const VERSION: u16;
+}

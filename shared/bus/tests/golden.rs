@@ -1,0 +1,186 @@
+//! Each message's bytes, pinned: `BLESS=1 cargo test -p synscope-bus` rewrites them.
+#![allow(clippy::unwrap_used, reason = "clippy takes helpers of a test file for no test")]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use rmpv::Value;
+use synscope_bus::{
+    message::{
+        Message,
+        edge::{EdgeBatch, EdgeBucket},
+        flow::{FlowBatch, FlowEvent, FlowKind, Vantage, Verdict},
+        incident::{Cause, Evidence, Fix, Incident, Recurrence, State},
+        signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
+    },
+    sketch::Sketch,
+};
+
+const TIME: u64 = 1_700_000_000_000_000_000;
+
+fn flow() -> FlowBatch {
+    FlowBatch {
+        node: "node-a".into(),
+        events: vec![FlowEvent {
+            kind: FlowKind::PendingExpired,
+            time_unix_ns: TIME,
+            vantage: Vantage::Client,
+            verdict: Verdict::Dropped,
+            drop_reason: Some("CT_MAP_INSERTION_FAILED".into()),
+            protocol: 6,
+            source: "10.0.1.2".into(),
+            source_port: 40_000,
+            destination: "fd00::2".into(),
+            destination_port: 8080,
+            initial_sequence: Some(u32::MAX),
+            first_syn_unix_ns: Some(TIME - 3_000_000_000),
+            syn_retries: 2,
+            ..FlowEvent::default()
+        }],
+        lost: 1,
+    }
+}
+
+fn edge() -> EdgeBatch {
+    let mut latency_ns = Sketch::default();
+    for latency in [100, 520_000_000, 520_000_000] {
+        latency_ns.record(latency);
+    }
+    EdgeBatch {
+        node: "node-a".into(),
+        slow_above_ns: 100_000_000,
+        buckets: vec![EdgeBucket {
+            edge: "shop/order->shop/inventory:8080".into(),
+            vantage: Vantage::Server,
+            start_unix_ns: TIME,
+            length_ns: 10_000_000_000,
+            n: 3,
+            slow: 2,
+            latency_ns,
+            ..EdgeBucket::default()
+        }],
+    }
+}
+
+fn signal() -> NodeSignals {
+    NodeSignals {
+        node: "node-a".into(),
+        time_unix_ns: TIME,
+        maps: Observed::Observed {
+            value: vec![MapFill {
+                id: 7,
+                name: "cilium_ct4_global".into(),
+                kind: "lru_hash".into(),
+                owner: Some("cilium".into()),
+                live: 512_000,
+                max: 524_288,
+                estimate: true,
+            }],
+        },
+        conntrack: Observed::Observed {
+            value: Conntrack {
+                live: 10,
+                max: 10,
+                inserts: 90,
+                insert_failures: BTreeMap::from([("E2BIG".into(), 4)]),
+                refused_syns: 4,
+                sweep_cost_ns: None,
+            },
+        },
+        softnet: Observed::Observed { value: Softnet::default() },
+        ..NodeSignals::default()
+    }
+}
+
+fn incident() -> Incident {
+    Incident {
+        id: "i-1".into(),
+        kind: "ct-full".into(),
+        state: State::FixApplied,
+        edges: vec!["shop/order->shop/inventory:8080".into()],
+        vantage: Vantage::Client,
+        first_seen_unix_ns: TIME,
+        last_seen_unix_ns: TIME + 60_000_000_000,
+        recurrence: Recurrence::Regular {
+            period_ns: 20_000_000_000,
+            spread_ns: 100_000_000,
+            spike_ns: 5_000_000_000,
+            cycles: 3,
+            cycles_expected: 3,
+        },
+        causes: vec![Cause {
+            name: "ct-full".into(),
+            score: 0.5,
+            evidence_for: vec![Evidence {
+                name: "refused SYNs".into(),
+                value: 4.0,
+                unit: "1".into(),
+                node: Some("node-a".into()),
+            }],
+            evidence_against: vec![],
+        }],
+        refuted: vec![Cause { name: "syn-loss".into(), ..Cause::default() }],
+        fix: Some(Fix { summary: "a larger table".into(), ..Fix::default() }),
+    }
+}
+
+fn check<M: Message + PartialEq + std::fmt::Debug + Default>(message: &M) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let bytes = rmp_serde::to_vec_named(message).unwrap();
+    let json = serde_json::to_string_pretty(message).unwrap() + "\n";
+    let (bytes_file, json_file) =
+        (folder.join(format!("{}.msgpack", M::SCHEMA)), folder.join(format!("{}.json", M::SCHEMA)));
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&bytes_file, &bytes).unwrap();
+        fs::write(&json_file, &json).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&json_file).unwrap(), json, "BLESS=1?");
+    assert!(fs::read(&bytes_file).unwrap() == bytes, "BLESS=1?");
+    assert_eq!(&rmp_serde::from_slice::<M>(&bytes).unwrap(), message);
+
+    // A newer writer's field is ignored, at every depth.
+    let mut value = rmpv::decode::read_value(&mut bytes.as_slice()).unwrap();
+    add_unknown(&mut value);
+    let mut longer = Vec::new();
+    rmpv::encode::write_value(&mut longer, &value).unwrap();
+    assert_eq!(&rmp_serde::from_slice::<M>(&longer).unwrap(), message);
+
+    // An older writer's missing fields are defaulted: here all of them.
+    assert_eq!(rmp_serde::from_slice::<M>(&[0x80]).unwrap(), M::default());
+}
+
+/// Adds a field to each map that is a struct; maps from name to number are data.
+fn add_unknown(value: &mut Value) {
+    match value {
+        Value::Map(fields) => {
+            let is_data = fields.iter().all(|(key, _)| key.as_str() == Some("E2BIG"));
+            for (_, value) in fields.iter_mut() {
+                add_unknown(value);
+            }
+            if !is_data {
+                fields.push(("from_the_future".into(), Value::from(1)));
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(add_unknown),
+        _ => {}
+    }
+}
+
+#[test]
+fn flow_is_pinned() {
+    check(&flow());
+}
+
+#[test]
+fn edge_is_pinned() {
+    check(&edge());
+}
+
+#[test]
+fn signal_is_pinned() {
+    check(&signal());
+}
+
+#[test]
+fn incident_is_pinned() {
+    check(&incident());
+}
