@@ -4,5 +4,6 @@
 
 pub mod attach;
 pub mod events;
+pub mod flow;
 pub mod kernel;
 pub mod pins;

@@ -15,7 +15,7 @@ const LAST_BUCKET: u16 = 3775;
 
 /// Counts per bucket of latency, sparse, sorted by bucket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, from = "Wire", into = "Wire")]
+#[serde(default, try_from = "Wire", into = "Wire")]
 pub struct Sketch {
     counts: BTreeMap<u16, u64>,
 }
@@ -28,13 +28,37 @@ struct Wire {
     counts: Vec<u64>,
 }
 
-impl From<Wire> for Sketch {
-    fn from(wire: Wire) -> Self {
+/// Why what travelled is no sketch.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SketchError {
+    /// The two lists differ in length.
+    #[error("a sketch has as many counts as buckets, not {counts} for {buckets}")]
+    Lengths {
+        /// Buckets listed.
+        buckets: usize,
+        /// Counts listed.
+        counts: usize,
+    },
+    /// A bucket no latency falls into.
+    #[error("sketch bucket {0} is above the last one, {LAST_BUCKET}")]
+    Bucket(u16),
+}
+
+impl TryFrom<Wire> for Sketch {
+    type Error = SketchError;
+
+    fn try_from(wire: Wire) -> Result<Self, SketchError> {
+        if wire.buckets.len() != wire.counts.len() {
+            return Err(SketchError::Lengths { buckets: wire.buckets.len(), counts: wire.counts.len() });
+        }
         let mut sketch = Self::default();
         for (bucket, count) in wire.buckets.into_iter().zip(wire.counts) {
-            sketch.add(bucket.min(LAST_BUCKET), count);
+            if bucket > LAST_BUCKET {
+                return Err(SketchError::Bucket(bucket));
+            }
+            sketch.add(bucket, count);
         }
-        sketch
+        Ok(sketch)
     }
 }
 
@@ -149,9 +173,20 @@ mod tests {
         }
 
         #[test]
-        fn foreign_buckets_do_no_harm(buckets in prop::collection::vec(any::<u16>(), 0..20), counts in prop::collection::vec(any::<u64>(), 0..20)) {
-            let sketch = Sketch::from(Wire { buckets, counts });
-            prop_assert_eq!(sketch.quantile(1000).is_some(), sketch.count() > 0);
+        fn foreign_sketches_are_read_whole_or_refused(buckets in prop::collection::vec(0_u16..4000, 0..20), counts in prop::collection::vec(0..1_000_000_u64, 0..20)) {
+            let whole = buckets.len() == counts.len() && buckets.iter().all(|bucket| *bucket <= LAST_BUCKET);
+            let sum: u64 = counts.iter().sum();
+            match Sketch::try_from(Wire { buckets, counts }) {
+                Ok(sketch) => prop_assert!(whole && sketch.count() == sum),
+                Err(_) => prop_assert!(!whole),
+            }
+        }
+
+        #[test]
+        fn a_sketch_survives_the_wire(values in prop::collection::vec(any::<u64>(), 0..50)) {
+            let sketch = sketch_of(&values);
+            let bytes = rmp_serde::to_vec_named(&sketch).unwrap();
+            prop_assert_eq!(rmp_serde::from_slice::<Sketch>(&bytes).unwrap(), sketch);
         }
     }
 }

@@ -12,10 +12,12 @@ pub enum Vantage {
     Client,
     /// The server's node: the server's own share.
     Server,
-    /// Neither end's node; also what an unknown vantage is read as.
+    /// Neither end's node.
+    Transit,
+    /// Not told, or a vantage that this reader does not know yet: never to be mixed with the others.
     #[default]
     #[serde(other)]
-    Transit,
+    Unknown,
 }
 
 /// What happened to a flow.
@@ -42,6 +44,12 @@ pub enum FlowKind {
     Expired,
     /// A refused SYN that never got in.
     PendingExpired,
+    /// Only one direction of the flow passes here.
+    HalfSeen,
+    /// A SYN found no room in the conntrack table and passed all the same.
+    Refused,
+    /// The client gave this attempt up and began another from the same port.
+    Abandoned,
     /// A kind that this reader does not know yet.
     #[default]
     #[serde(other)]
