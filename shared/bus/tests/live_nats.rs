@@ -1,0 +1,179 @@
+//! The outbox against a real nats-server that comes late, dies and comes back.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures::StreamExt;
+use synscope_bus::connection::Connection;
+use synscope_bus::envelope::{self, PublisherId};
+use synscope_bus::message::flow::FlowBatch;
+use synscope_bus::outbox::{Counts, Outbox};
+use synscope_bus::sequence::GapCounter;
+use synscope_bus::subject::{NodeId, Subject};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts on the port, with `JetStream` on the folder.
+    fn start(port: u16, store: &Path) -> Self {
+        let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
+        let child = Command::new(&binary)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+            .arg(store)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", binary.display()));
+        Self { child }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.kill().is_err() || self.child.wait().is_err() {
+            eprintln!("nats-server {} is left behind", self.child.id());
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn node() -> NodeId {
+    NodeId::new("node-a").unwrap()
+}
+
+fn publisher() -> PublisherId {
+    PublisherId { node: node(), boot_nonce: 7 }
+}
+
+fn batch(lost: u64) -> FlowBatch {
+    FlowBatch { node: "node-a".into(), events: Vec::new(), lost }
+}
+
+async fn connect(port: u16) -> Connection {
+    Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap()
+}
+
+/// A stream keeps what is published, so that a test need not race a subscription against the publisher.
+async fn keep(connection: &Connection) {
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let jetstream = async_nats::jetstream::new(connection.client().clone());
+    let config = async_nats::jetstream::stream::Config {
+        name: "kept".into(),
+        subjects: vec!["synscope.flow.>".into()],
+        ..Default::default()
+    };
+    jetstream.get_or_create_stream(config).await.unwrap();
+}
+
+/// Everything kept, in order, up to the message whose number is `last`.
+async fn kept(connection: &Connection, last: u64) -> (Vec<u64>, GapCounter) {
+    let jetstream = async_nats::jetstream::new(connection.client().clone());
+    let stream = timeout(DEADLINE, async {
+        loop {
+            if let Ok(stream) = jetstream.get_stream("kept").await {
+                return stream;
+            }
+        }
+    });
+    let stream = stream.await.unwrap();
+    let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let (mut read, mut gaps) = (Vec::new(), GapCounter::default());
+    while read.last() != Some(&last) {
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap().unwrap();
+        let headers = message.headers.as_ref().unwrap();
+        let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
+        let received = envelope::decode::<FlowBatch>(header, &message.payload).unwrap();
+        if gaps.note(&received.publisher, received.sequence) {
+            read.push(received.message.lost);
+        }
+    }
+    (read, gaps)
+}
+
+async fn sent(outbox: &Outbox, produced: u64) -> Counts {
+    let all = async {
+        loop {
+            let counts = outbox.counts();
+            if counts.sent + counts.dropped == produced {
+                return counts;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, all).await.unwrap_or_else(|_| panic!("not all was sent: {:?}", outbox.counts()))
+}
+
+#[tokio::test]
+async fn what_was_put_in_without_a_server_arrives_in_order_when_one_comes() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    drop({
+        let server = Server::start(port, store.path());
+        keep(&connect(port).await).await;
+        server
+    });
+
+    let connection = connect(port).await;
+    let outbox = Outbox::new(&Subject::Flow(node()), publisher(), 1 << 20);
+    for number in 1..=500 {
+        outbox.put(&batch(number)).unwrap();
+    }
+    assert!(!connection.is_connected());
+    assert_eq!(outbox.counts(), Counts { produced: 500, waiting: 500, ..Counts::default() });
+
+    let _server = Server::start(port, store.path());
+    let counts = tokio::select! {
+        Err(error) = outbox.send(&connection) => panic!("{error}"),
+        counts = sent(&outbox, 500) => counts,
+    };
+    assert_eq!(counts, Counts { produced: 500, sent: 500, ..Counts::default() });
+    let (read, gaps) = kept(&connection, 500).await;
+    assert_eq!(read, (1..=500).collect::<Vec<_>>());
+    assert_eq!(gaps.gaps().missing, 0);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_dropped_oldest_first_and_both_ends_count_the_same() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    keep(&connection).await;
+    let one = rmp_payload(&batch(1000));
+    let outbox = Outbox::new(&Subject::Flow(node()), publisher(), 100 * one);
+
+    // The reader knows the publisher before the loss begins.
+    outbox.put(&batch(1000)).unwrap();
+    tokio::select! {
+        Err(error) = outbox.send(&connection) => panic!("{error}"),
+        _ = sent(&outbox, 1) => {}
+    }
+    drop(server);
+    for number in 1001..=1300 {
+        outbox.put(&batch(number)).unwrap();
+    }
+    assert_eq!(outbox.counts(), Counts { produced: 301, sent: 1, dropped: 200, waiting: 100 });
+
+    let _server = Server::start(port, store.path());
+    tokio::select! {
+        Err(error) = outbox.send(&connection) => panic!("{error}"),
+        _ = sent(&outbox, 301) => {}
+    }
+    let (read, gaps) = kept(&connection, 1300).await;
+    assert_eq!(read, std::iter::once(1000).chain(1201..=1300).collect::<Vec<_>>());
+    assert_eq!(gaps.gaps().missing, outbox.counts().dropped);
+}
+
+fn rmp_payload(message: &FlowBatch) -> usize {
+    envelope::encode(message, &publisher(), 1).unwrap().payload.len()
+}
