@@ -76,8 +76,15 @@ async fn keep(connection: &Connection) {
     jetstream.get_or_create_stream(config).await.unwrap();
 }
 
-/// Everything kept, in order, up to the message whose number is `last`.
-async fn kept(connection: &Connection, last: u64) -> (Vec<u64>, GapCounter) {
+/// A reader that outlives servers: what a killed server did not write to disk yet, it may have read before.
+#[derive(Default)]
+struct Reader {
+    read: Vec<u64>,
+    gaps: GapCounter,
+}
+
+/// Reads everything kept, in order, up to the message whose number is `last`.
+async fn read(connection: &Connection, last: u64, reader: &mut Reader) {
     let jetstream = async_nats::jetstream::new(connection.client().clone());
     let stream = timeout(DEADLINE, async {
         loop {
@@ -89,17 +96,15 @@ async fn kept(connection: &Connection, last: u64) -> (Vec<u64>, GapCounter) {
     let stream = stream.await.unwrap();
     let config = async_nats::jetstream::consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
-    let (mut read, mut gaps) = (Vec::new(), GapCounter::default());
-    while read.last() != Some(&last) {
+    while reader.read.last() != Some(&last) {
         let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap().unwrap();
         let headers = message.headers.as_ref().unwrap();
         let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
         let received = envelope::decode::<FlowBatch>(header, &message.payload).unwrap();
-        if gaps.note(&received.publisher, received.sequence) {
-            read.push(received.message.lost);
+        if reader.gaps.note(&received.publisher, received.sequence) {
+            reader.read.push(received.message.lost);
         }
     }
-    (read, gaps)
 }
 
 async fn sent(outbox: &Outbox, produced: u64) -> Counts {
@@ -138,9 +143,10 @@ async fn what_was_put_in_without_a_server_arrives_in_order_when_one_comes() {
         counts = sent(&outbox, 500) => counts,
     };
     assert_eq!(counts, Counts { produced: 500, sent: 500, ..Counts::default() });
-    let (read, gaps) = kept(&connection, 500).await;
-    assert_eq!(read, (1..=500).collect::<Vec<_>>());
-    assert_eq!(gaps.gaps().missing, 0);
+    let mut reader = Reader::default();
+    read(&connection, 500, &mut reader).await;
+    assert_eq!(reader.read, (1..=500).collect::<Vec<_>>());
+    assert_eq!(reader.gaps.gaps().missing, 0);
 }
 
 #[tokio::test]
@@ -158,6 +164,8 @@ async fn what_does_not_fit_is_dropped_oldest_first_and_both_ends_count_the_same(
         Err(error) = outbox.send(&connection) => panic!("{error}"),
         _ = sent(&outbox, 1) => {}
     }
+    let mut reader = Reader::default();
+    read(&connection, 1000, &mut reader).await;
     drop(server);
     for number in 1001..=1300 {
         outbox.put(&batch(number)).unwrap();
@@ -169,9 +177,9 @@ async fn what_does_not_fit_is_dropped_oldest_first_and_both_ends_count_the_same(
         Err(error) = outbox.send(&connection) => panic!("{error}"),
         _ = sent(&outbox, 301) => {}
     }
-    let (read, gaps) = kept(&connection, 1300).await;
-    assert_eq!(read, std::iter::once(1000).chain(1201..=1300).collect::<Vec<_>>());
-    assert_eq!(gaps.gaps().missing, outbox.counts().dropped);
+    read(&connection, 1300, &mut reader).await;
+    assert_eq!(reader.read, std::iter::once(1000).chain(1201..=1300).collect::<Vec<_>>());
+    assert_eq!(reader.gaps.gaps().missing, outbox.counts().dropped);
 }
 
 fn rmp_payload(message: &FlowBatch) -> usize {
