@@ -32,7 +32,7 @@ pub enum PinError {
     },
     /// The pins are another version's.
     #[error(
-        "{folder} holds maps of ABI version {found}, this program speaks {ABI_VERSION}: run the version that made them, or remove them with `datapath uninstall`"
+        "{folder} holds maps of ABI version {found}, this program speaks {ABI_VERSION}: run the version that made them, or remove that folder and lose its connections"
     )]
     Version {
         /// The folder.

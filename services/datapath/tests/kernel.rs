@@ -459,7 +459,7 @@ fn pins_of_another_abi_version_are_refused_by_name() {
         Err(KernelError::Pin(error)) => error.to_string(),
         other => panic!("{other:?}"),
     };
-    assert!(error.contains("999") && error.contains("uninstall"), "{error}");
+    assert!(error.contains("999") && error.contains("remove that folder"), "{error}");
 }
 
 #[test]
