@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const SUB_BITS: u32 = 6;
@@ -14,15 +15,17 @@ const LINEAR: u64 = 2 * SUB;
 const LAST_BUCKET: u16 = 3775;
 
 /// Counts per bucket of latency, sparse, sorted by bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, try_from = "Wire", into = "Wire")]
+#[schemars(with = "Wire")]
 pub struct Sketch {
     counts: BTreeMap<u16, u64>,
 }
 
 /// What travels: two lists of equal length, sorted by bucket.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "Sketch")]
 struct Wire {
     buckets: Vec<u16>,
     counts: Vec<u64>,

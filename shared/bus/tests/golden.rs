@@ -9,7 +9,9 @@ use synscope_bus::{
         Message,
         edge::{EdgeBatch, EdgeBucket},
         flow::{FlowBatch, FlowEvent, FlowKind, Vantage, Verdict},
-        incident::{Cause, Evidence, Fix, Incident, Recurrence, State},
+        incident::{
+            Advice, Cause, Change, Evidence, Finding, Fix, Incident, Point, Recurrence, Sizing, Spike, State, Step,
+        },
         signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
     },
     sketch::Sketch,
@@ -83,6 +85,7 @@ fn signal() -> NodeSignals {
                 inserts: 90,
                 insert_failures: BTreeMap::from([("E2BIG".into(), 4)]),
                 refused_syns: 4,
+                dropped_syns: 3,
                 sweep_cost_ns: None,
             },
         },
@@ -95,8 +98,10 @@ fn incident() -> Incident {
     Incident {
         id: "i-1".into(),
         kind: "ct-full".into(),
+        title: "order to inventory is slow every 20 s".into(),
         state: State::FixApplied,
         edges: vec!["shop/order->shop/inventory:8080".into()],
+        nodes: vec!["node-a".into()],
         vantage: Vantage::Client,
         first_seen_unix_ns: TIME,
         last_seen_unix_ns: TIME + 60_000_000_000,
@@ -107,19 +112,33 @@ fn incident() -> Incident {
             cycles: 3,
             cycles_expected: 3,
         },
+        normal_p50_ns: Some(200_000),
+        spikes: vec![Spike { start_unix_ns: TIME, end_unix_ns: TIME + 5_000_000_000, n: 9, ..Spike::default() }],
         causes: vec![Cause {
             name: "ct-full".into(),
+            finding: Finding::Confirmed,
+            node: Some("node-a".into()),
             score: 0.5,
+            summary: "the table was full".into(),
             evidence_for: vec![Evidence {
                 name: "refused SYNs".into(),
                 value: 4.0,
+                baseline: Some(0.0),
                 unit: "1".into(),
                 node: Some("node-a".into()),
             }],
             evidence_against: vec![],
         }],
-        refuted: vec![Cause { name: "syn-loss".into(), ..Cause::default() }],
-        fix: Some(Fix { summary: "a larger table".into(), ..Fix::default() }),
+        refuted: vec![Cause { name: "path-loss".into(), finding: Finding::Refuted, ..Cause::default() }],
+        fix: Some(Fix {
+            summary: "a larger table".into(),
+            change: Some(Change::ConntrackEntries { node: "node-a".into(), from: 4096, to: 16_384 }),
+            advice: vec![Advice { owner: "cilium".into(), command: "bpf.ctTcpMax=16384".into() }],
+            sizing: Some(Sizing { demand_entries: 8000, ..Sizing::default() }),
+            ..Fix::default()
+        }),
+        series: vec![Point { start_unix_ns: TIME, n: 3, slow: 0, max_ns: Some(300_000) }],
+        timeline: vec![Step { time_unix_ns: TIME, state: State::Open, what: "found".into() }],
     }
 }
 

@@ -1,12 +1,13 @@
 //! Counts and latencies per edge.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Message, flow::Vantage};
 use crate::sketch::Sketch;
 
 /// One edge in one bucket of time, from one vantage.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EdgeBucket {
     /// `<source workload>-><destination workload>:<port>`; the text that the shard is the hash of.
@@ -34,7 +35,7 @@ pub struct EdgeBucket {
 }
 
 /// The edges of one shard on one node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EdgeBatch {
     /// The node.

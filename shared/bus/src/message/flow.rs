@@ -1,11 +1,12 @@
 //! Flow events, in batches.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Message;
 
 /// Where a measurement was taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vantage {
     /// The client's node: network and server.
@@ -21,7 +22,7 @@ pub enum Vantage {
 }
 
 /// What happened to a flow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FlowKind {
     /// First packet seen.
@@ -57,7 +58,7 @@ pub enum FlowKind {
 }
 
 /// Hubble's names for what became of a packet.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
     /// Passed on.
@@ -73,7 +74,7 @@ pub enum Verdict {
 }
 
 /// One thing that happened to one flow.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FlowEvent {
     /// What happened.
@@ -125,7 +126,7 @@ pub struct FlowEvent {
 }
 
 /// Flow events of one node, in the order they left the kernel.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct FlowBatch {
     /// The node.

@@ -1,11 +1,12 @@
 //! What was found, why, and what became of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Message, flow::Vantage};
 
 /// Where an incident stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Found.
@@ -19,17 +20,20 @@ pub enum State {
     Inconclusive,
     /// The spike came back.
     Reopened,
+    /// A state that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Whether and how spikes come back.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "pattern", rename_all = "snake_case")]
 pub enum Recurrence {
     /// In equal intervals.
     Regular {
         /// Median interval between onsets, ns.
         period_ns: u64,
-        /// Spread of the intervals around it, ns.
+        /// Spread of the intervals around it (median absolute deviation), ns.
         #[serde(default)]
         spread_ns: u64,
         /// A spike's median length, ns.
@@ -48,20 +52,53 @@ pub enum Recurrence {
         min_ns: u64,
         /// Longest interval, ns.
         max_ns: u64,
+        /// A spike's median length, ns.
+        #[serde(default)]
+        spike_ns: u64,
+        /// Spikes seen.
+        #[serde(default)]
+        cycles: u32,
     },
-    /// Not shown to come back.
+    /// Too few spikes to tell.
+    Insufficient {
+        /// Spikes seen.
+        #[serde(default)]
+        cycles: u32,
+    },
+    /// Not shown to come back, or a pattern that this reader does not know yet.
     #[default]
+    #[serde(other)]
     None,
 }
 
+/// What the engine thinks of a cause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// Every necessary counter moved, in the affected seconds, on the affected node, and nothing contradicts.
+    Confirmed,
+    /// It goes along with the spikes, but no mechanism is shown.
+    Correlated,
+    /// The evidence excludes it.
+    Refuted,
+    /// A source that it needs could not be read.
+    NotObserved,
+    /// Not told, or a finding that this reader does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
 /// One number for or against a cause.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
     /// What was measured.
     pub name: String,
-    /// The number.
+    /// The number, inside the spikes.
     pub value: f64,
+    /// The same outside the spikes; none where there is nothing to compare.
+    pub baseline: Option<f64>,
     /// Its unit, such as `ns`, `1` or `1/s`.
     pub unit: String,
     /// Where it was measured; none when the whole fleet is meant.
@@ -69,43 +106,151 @@ pub struct Evidence {
 }
 
 /// A cause that was weighed.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Cause {
     /// The cause's name, such as `ct-full`.
     pub name: String,
+    /// What the engine thinks of it.
+    pub finding: Finding,
+    /// Where it acts; none when it is no single node's.
+    pub node: Option<String>,
     /// Weight of the evidence, 0 to 1.
     pub score: f64,
+    /// Why, in a sentence.
+    pub summary: String,
     /// What speaks for it.
     pub evidence_for: Vec<Evidence>,
     /// What speaks against it.
     pub evidence_against: Vec<Evidence>,
 }
 
+/// A change of desired state that synscope can make itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// Another capacity for a node's connection tables.
+    ConntrackEntries {
+        /// The node.
+        node: String,
+        /// Entries now.
+        from: u64,
+        /// Entries asked for.
+        to: u64,
+    },
+    /// A change that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a person can do where synscope can't.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Advice {
+    /// Whose setting it is, such as `cilium` or `sysctl`.
+    pub owner: String,
+    /// The command or setting.
+    pub command: String,
+}
+
+/// How the new size was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sizing {
+    /// Entries at once that the demand asked for, at its peak.
+    pub demand_entries: u64,
+    /// Measured: new connections per second at the peak.
+    pub connections_per_second: f64,
+    /// What was added for room to grow, as a factor.
+    pub headroom: f64,
+    /// The article's table for comparison: what it advises for the next larger cluster.
+    pub rule_of_thumb: String,
+}
+
 /// What to do about it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Fix {
     /// What it changes, for people.
     pub summary: String,
+    /// What synscope changes; none when it is advice only.
+    pub change: Option<Change>,
     /// The REST call that applies it; none when it is advice only.
     pub api_call: Option<String>,
-    /// When it was applied, Unix ns UTC; none when not yet.
+    /// What to do by hand, per owner.
+    pub advice: Vec<Advice>,
+    /// How the new size was found.
+    pub sizing: Option<Sizing>,
+    /// When it was seen in effect, Unix ns UTC; none when not yet.
     pub applied_unix_ns: Option<u64>,
 }
 
+/// One spike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Spike {
+    /// Start of its first slow bucket, Unix ns UTC.
+    pub start_unix_ns: u64,
+    /// End of its last slow bucket, Unix ns UTC.
+    pub end_unix_ns: u64,
+    /// Connections measured.
+    pub n: u64,
+    /// Slow ones among them.
+    pub slow: u64,
+    /// SYNs sent again.
+    pub retries: u64,
+    /// SYNs refused by the node's own table.
+    pub refused: u64,
+    /// Their median latency, ns.
+    pub p50_ns: u64,
+    /// Their 99th percentile, ns.
+    pub p99_ns: u64,
+    /// The largest, ns.
+    pub max_ns: u64,
+}
+
+/// One bucket of the incident's picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Point {
+    /// The bucket's start, Unix ns UTC.
+    pub start_unix_ns: u64,
+    /// Connections measured.
+    pub n: u64,
+    /// Slow ones among them.
+    pub slow: u64,
+    /// Largest latency, ns; none when nothing was measured.
+    pub max_ns: Option<u64>,
+}
+
+/// Something that happened to the incident.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Step {
+    /// When, Unix ns UTC, by the data.
+    pub time_unix_ns: u64,
+    /// The state from then on.
+    pub state: State,
+    /// What happened, in a sentence.
+    pub what: String,
+}
+
 /// One incident as it stands now.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Incident {
     /// Stays the same for the incident's life.
     pub id: String,
-    /// The kind; the subject's last token.
+    /// The kind, which is the first cause's name or `unknown`; the subject's last token.
     pub kind: String,
+    /// One sentence for a person.
+    pub title: String,
     /// Where it stands.
     pub state: State,
     /// The edges that suffer.
     pub edges: Vec<String>,
+    /// The nodes where it was measured.
+    pub nodes: Vec<String>,
     /// Where it was measured.
     pub vantage: Vantage,
     /// Start of the first spike, Unix ns UTC.
@@ -114,12 +259,20 @@ pub struct Incident {
     pub last_seen_unix_ns: u64,
     /// Whether and how it comes back.
     pub recurrence: Recurrence,
+    /// Median latency outside of the spikes, ns; none when too little was measured.
+    pub normal_p50_ns: Option<u64>,
+    /// The latest spikes, oldest first, at most 64.
+    pub spikes: Vec<Spike>,
     /// Causes, likeliest first.
     pub causes: Vec<Cause>,
     /// Causes that the evidence excludes.
     pub refuted: Vec<Cause>,
     /// What to do; none when nothing is known to help.
     pub fix: Option<Fix>,
+    /// The latest buckets, oldest first, at most 512.
+    pub series: Vec<Point>,
+    /// What happened so far, oldest first, at most 64.
+    pub timeline: Vec<Step>,
 }
 
 impl Message for Incident {

@@ -1,5 +1,6 @@
 //! What travels: one file per message, all alike.
 
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub mod edge;
@@ -8,7 +9,7 @@ pub mod incident;
 pub mod signal;
 
 /// A message that travels by itself, with its schema's name and version beside it.
-pub trait Message: Serialize + DeserializeOwned {
+pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     /// The schema's name, as in the header `Synscope-Schema: <name>/<version>`.
     const SCHEMA: &str;
     /// The schema's version; it grows only when old readers would misread.

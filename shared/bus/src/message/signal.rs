@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Message;
 
 /// A source that was read, or why it was not: never zero in its place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Observed<T> {
     /// The source was read.
@@ -21,6 +22,19 @@ pub enum Observed<T> {
         #[serde(default)]
         reason: String,
     },
+    /// Told in a way that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
+}
+
+impl<T> Observed<T> {
+    /// What the source said, if it was read.
+    pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Observed { value } => Some(value),
+            Self::NotObserved { .. } | Self::Unknown => None,
+        }
+    }
 }
 
 impl<T> Default for Observed<T> {
@@ -30,7 +44,7 @@ impl<T> Default for Observed<T> {
 }
 
 /// How full one map of fixed capacity is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MapFill {
     /// The kernel's id of the map.
@@ -50,7 +64,7 @@ pub struct MapFill {
 }
 
 /// synscope's own connection table; counters since the table was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Conntrack {
     /// Entries now.
@@ -61,14 +75,16 @@ pub struct Conntrack {
     pub inserts: u64,
     /// Failed insertions by errno's name, such as `E2BIG`.
     pub insert_failures: BTreeMap<String, u64>,
-    /// SYNs refused because of a failed insertion.
+    /// SYNs that found no room: they passed untracked, or were dropped.
     pub refused_syns: u64,
+    /// SYNs dropped for it: enforce mode only.
+    pub dropped_syns: u64,
     /// Duration of the latest sweep, ns; none when there was none yet.
     pub sweep_cost_ns: Option<u64>,
 }
 
 /// `nf_conntrack` of one network namespace; counters since boot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NfConntrack {
     /// The network namespace's inode.
@@ -82,7 +98,7 @@ pub struct NfConntrack {
 }
 
 /// TCP counters of one network namespace since it was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TcpCounters {
     /// The network namespace's inode.
@@ -92,7 +108,7 @@ pub struct TcpCounters {
 }
 
 /// Packets dropped for one reason since the agent started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Drops {
     /// The kernel's name of the reason.
@@ -106,7 +122,7 @@ pub struct Drops {
 }
 
 /// Softnet counters of all CPUs together since boot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Softnet {
     /// Packets taken.
@@ -118,7 +134,7 @@ pub struct Softnet {
 }
 
 /// Pressure stall of one resource since boot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pressure {
     /// Time in which some task waited, ns.
@@ -128,7 +144,7 @@ pub struct Pressure {
 }
 
 /// All signals of one node at one time.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct NodeSignals {
     /// The node.
