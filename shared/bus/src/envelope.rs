@@ -92,6 +92,13 @@ pub struct PublisherId {
     pub boot_nonce: u64,
 }
 
+impl PublisherId {
+    /// A new life of the node's publisher. The nonce is the time: two lives of one node don't begin in one ns.
+    pub fn begin(node: NodeId) -> Self {
+        Self { node, boot_nonce: crate::life::unix_now_ns() }
+    }
+}
+
 impl fmt::Display for PublisherId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:016x}", self.node, self.boot_nonce)

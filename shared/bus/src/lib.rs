@@ -2,10 +2,17 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod command;
+pub mod configuration;
 pub mod connection;
+pub mod document;
 pub mod envelope;
+pub mod inbox;
+pub mod life;
 pub mod message;
 pub mod outbox;
 pub mod sequence;
 pub mod sketch;
+pub mod streams;
 pub mod subject;
+pub mod telemetry;

@@ -7,14 +7,18 @@
 //! batch is followed by a message to ourselves. A server handles one connection's messages in order, so when that one
 //! is back, over the same connection, the batch had reached the server; if it is not, the batch is sent again with the
 //! numbers it has.
+//!
+//! Reaching the server is not being stored: what a stream keeps is settled by the stream's own acknowledgement.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::{HeaderMap, PublishError, Subscriber};
+use async_nats::{HeaderMap, PublishError, Subscriber, header, jetstream};
 use futures::StreamExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -22,12 +26,15 @@ use crate::connection::Connection;
 use crate::envelope::{self, Encoded, EnvelopeError, PublisherId};
 use crate::message::Message;
 use crate::sequence::Numbering;
+use crate::streams::Stream;
 use crate::subject::Subject;
 
 /// Messages between two round trips.
 const BATCH: usize = 64;
 /// How long a round trip may take before the batch is sent again.
-const ECHO_DEADLINE: Duration = Duration::from_secs(2);
+const ROUND_TRIP: Duration = Duration::from_secs(2);
+/// Between two attempts to store when the server has no stream for us.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why the outbox can't send any more.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +51,12 @@ pub enum SendError {
 }
 
 /// What became of the messages; `produced` is the sum of the other three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Counts {
     /// Messages put in.
     pub produced: u64,
-    /// Messages that reached the server.
+    /// Messages that reached the server, or its disk where a stream keeps them.
     pub sent: u64,
     /// Messages that went to keep the bound.
     pub dropped: u64,
@@ -68,10 +76,12 @@ struct State {
 #[derive(Debug)]
 pub struct Outbox {
     subject: String,
+    stream: Option<Stream>,
     publisher: PublisherId,
     bound_bytes: usize,
     state: Mutex<State>,
     filled: Notify,
+    settled: Notify,
 }
 
 impl Outbox {
@@ -82,10 +92,12 @@ impl Outbox {
             State { queue: VecDeque::new(), bytes: 0, numbering: Numbering::default(), counts: Counts::default() };
         Arc::new(Self {
             subject: subject.to_string(),
+            stream: Stream::of(subject),
             publisher,
             bound_bytes,
             state: Mutex::new(state),
             filled: Notify::new(),
+            settled: Notify::new(),
         })
     }
 
@@ -114,28 +126,96 @@ impl Outbox {
         Counts { waiting: state.queue.len() as u64, ..state.counts }
     }
 
+    /// The subject it serves.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Returns when nothing waits any more.
+    pub async fn empty(&self) {
+        while self.counts().waiting > 0 {
+            self.settled.notified().await;
+        }
+    }
+
     /// Sends, until the future is dropped or the client is closed. A message may arrive twice, with one number.
     pub async fn send(&self, connection: &Connection) -> Result<Infallible, SendError> {
+        match self.stream {
+            Some(stream) => self.send_stored(connection, stream).await,
+            None => self.send_live(connection).await,
+        }
+    }
+
+    async fn send_live(&self, connection: &Connection) -> Result<Infallible, SendError> {
         let inbox = connection.client().new_inbox();
         let mut echo = connection.client().subscribe(inbox.clone()).await?;
         let mut round = 0_u64;
         loop {
-            connection.connected().await;
-            let batch: Vec<_> = self.state().queue.iter().take(BATCH).cloned().collect();
-            let Some((last, _)) = batch.last() else {
-                self.filled.notified().await;
-                continue;
-            };
-            let (last, life) = (*last, connection.life());
+            let (batch, last) = self.next_batch(connection).await;
+            let life = connection.life();
             round += 1;
             let delivered = self.deliver(connection, batch, &inbox, &mut echo, round);
-            match timeout(ECHO_DEADLINE, delivered).await {
+            match timeout(ROUND_TRIP, delivered).await {
                 Ok(Ok(())) if connection.life() == life => self.settle(last),
                 Ok(Ok(())) | Err(_) => tracing::debug!(subject = self.subject, "a batch is sent again"),
                 // Publishing waits for a server; it fails only when the client is no more, or the message too large.
                 Ok(Err(error)) => return Err(error),
             }
         }
+    }
+
+    async fn send_stored(&self, connection: &Connection, stream: Stream) -> Result<Infallible, SendError> {
+        let jetstream = jetstream::new(connection.client().clone());
+        loop {
+            let (batch, last) = self.next_batch(connection).await;
+            match timeout(ROUND_TRIP, self.store(&jetstream, batch)).await {
+                Ok(Ok(())) => self.settle(last),
+                Ok(Err(error)) => {
+                    tracing::debug!(subject = self.subject, %error, "a batch is stored again");
+                    // A server that was put in the place of another has no stream yet.
+                    if let Err(error) = stream.ensure(&jetstream).await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "nothing can be stored");
+                    }
+                    tokio::time::sleep(STORE_AGAIN).await;
+                }
+                Err(_elapsed) => tracing::debug!(subject = self.subject, "a batch is stored again"),
+            }
+        }
+    }
+
+    /// Waits for a server and for something to send; the number is the last message's.
+    async fn next_batch(&self, connection: &Connection) -> (Vec<(u64, Encoded)>, u64) {
+        loop {
+            connection.connected().await;
+            let batch: Vec<_> = self.state().queue.iter().take(BATCH).cloned().collect();
+            if let Some((last, _)) = batch.last() {
+                let last = *last;
+                return (batch, last);
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// Publishes the batch and returns when the stream has it on disk. The server drops what it has already.
+    async fn store(
+        &self,
+        jetstream: &jetstream::Context,
+        batch: Vec<(u64, Encoded)>,
+    ) -> Result<(), jetstream::context::PublishError> {
+        let mut acknowledgements = Vec::with_capacity(batch.len());
+        for (number, encoded) in batch {
+            let mut headers = headers(encoded.headers);
+            // Numbers are per subject, so the subject is part of the name.
+            let id = format!("{}/{}/{number}", self.subject, self.publisher);
+            headers.insert(header::NATS_MESSAGE_ID, id);
+            let sent = jetstream.publish_with_headers(self.subject.clone(), headers, encoded.payload.into());
+            acknowledgements.push(sent.await?);
+        }
+        for acknowledgement in acknowledgements {
+            acknowledgement.await?;
+        }
+        Ok(())
     }
 
     /// Publishes the batch and returns when the message behind it is back.
@@ -149,10 +229,7 @@ impl Outbox {
     ) -> Result<(), SendError> {
         let client = connection.client();
         for (_, encoded) in batch {
-            let mut headers = HeaderMap::new();
-            for (name, value) in encoded.headers {
-                headers.insert(name, value);
-            }
+            let headers = headers(encoded.headers);
             client.publish_with_headers(self.subject.clone(), headers, encoded.payload.into()).await?;
         }
         let mark = round.to_be_bytes();
@@ -176,10 +253,20 @@ impl Outbox {
                 state.counts.sent += 1;
             }
         }
+        drop(state);
+        self.settled.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds the lock, so a poisoned lock still guards a whole state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn headers(named: Vec<(&'static str, String)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in named {
+        headers.insert(name, value);
+    }
+    headers
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{envelope::PublisherId, subject::NodeId};
 
 /// Numbers a publisher's messages, from 1.
@@ -18,8 +21,12 @@ impl Numbering {
     }
 }
 
+/// Nodes that a reader watches for gaps.
+pub const PUBLISHERS_MAX: usize = 65_536;
+
 /// What a reader missed so far, over all publishers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Gaps {
     /// Messages read, duplicates not counted.
     pub received: u64,
@@ -29,12 +36,14 @@ pub struct Gaps {
     pub duplicates: u64,
     /// Publishers that came back with another boot nonce.
     pub restarts: u64,
+    /// Messages of nodes beyond the bound of [`PUBLISHERS_MAX`]: read, but not watched for gaps.
+    pub unwatched: u64,
 }
 
 /// Counts gaps on the reader's side, for messages that keep their publisher's order.
 ///
 /// What came before the first message of a publisher is not counted: the reader may have joined late.
-/// Memory is one entry per node, not per restart.
+/// Memory is one entry per node, not per restart, for at most [`PUBLISHERS_MAX`] nodes.
 #[derive(Debug, Default)]
 pub struct GapCounter {
     latest: BTreeMap<NodeId, (u64, u64)>,
@@ -45,6 +54,7 @@ impl GapCounter {
     /// Takes note of one message; whether it is new.
     pub fn note(&mut self, publisher: &PublisherId, sequence: u64) -> bool {
         let nonce = publisher.boot_nonce;
+        let room = self.latest.len() < PUBLISHERS_MAX;
         match self.latest.get_mut(&publisher.node) {
             Some((known, latest)) if *known == nonce => {
                 if sequence <= *latest {
@@ -61,6 +71,7 @@ impl GapCounter {
                 self.gaps.missing = self.gaps.missing.saturating_add(missing);
                 *entry = (nonce, sequence);
             }
+            None if !room => self.gaps.unwatched += 1,
             None => {
                 self.latest.insert(publisher.node.clone(), (nonce, sequence));
             }
@@ -91,7 +102,7 @@ mod tests {
         {
             assert_eq!(counter.note(&publisher(nonce), sequence), new);
         }
-        let expected = Gaps { received: 5, missing: 3, duplicates: 1, restarts: 1 };
+        let expected = Gaps { received: 5, missing: 3, duplicates: 1, restarts: 1, unwatched: 0 };
         assert_eq!(counter.gaps(), expected);
     }
 

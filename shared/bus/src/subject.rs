@@ -201,6 +201,24 @@ impl FromStr for Subject {
     }
 }
 
+/// `synscope.command.<service>.<node>.<verb>`: a question to one instance of one service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CommandSubject {
+    /// The service, such as `datapath`.
+    pub service: &'static str,
+    /// Whose instance: the node it runs on.
+    pub node: NodeId,
+    /// What is asked.
+    pub verb: &'static str,
+}
+
+impl fmt::Display for CommandSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, node, verb } = self;
+        write!(f, "synscope.command.{service}.{node}.{verb}")
+    }
+}
+
 /// What to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wildcard {

@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod nats;
+
 use std::time::Duration;
 
 use futures::StreamExt;
+use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::message::flow::FlowBatch;
@@ -17,36 +17,6 @@ use synscope_bus::subject::{NodeId, Subject};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-struct Server {
-    child: Child,
-}
-
-impl Server {
-    /// Starts on the port, with `JetStream` on the folder.
-    fn start(port: u16, store: &Path) -> Self {
-        let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
-        let child = Command::new(&binary)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(store)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", binary.display()));
-        Self { child }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.child.kill().is_err() || self.child.wait().is_err() {
-            eprintln!("nats-server {} is left behind", self.child.id());
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 fn node() -> NodeId {
     NodeId::new("node-a").unwrap()

@@ -1,0 +1,165 @@
+//! A service's configuration: defaults, then a file, then the environment.
+//!
+//! The environment names a key by its path in capitals, `SYNSCOPE_NATS__URL` for `nats.url`. Keys that the service
+//! does not know are refused, with the one that was probably meant.
+
+use std::path::{Path, PathBuf};
+
+use config::{Config, ConfigError, Environment, File};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+const PREFIX: &str = "SYNSCOPE";
+/// Set by whoever starts the service, and no key: who reads logs, and where the file is.
+const NO_KEYS: [&str; 1] = ["config"];
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigurationError {
+    /// The file or a value in it.
+    #[error("configuration{}", .file.as_ref().map(|file| format!(" {}", file.display())).unwrap_or_default())]
+    Read {
+        /// The file, if there is one.
+        file: Option<PathBuf>,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+    /// A key that the service does not know.
+    #[error("configuration key {key:?} is unknown{}", .meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
+    Unknown {
+        /// The whole path.
+        key: String,
+        /// The known key nearest to it.
+        meant: Option<String>,
+    },
+    /// The defaults cannot be written down: a mistake in the service.
+    #[error("the defaults are no document")]
+    Defaults(#[from] serde_json::Error),
+}
+
+/// Where NATS is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Nats {
+    /// `nats://host:port`, or `tls://…`.
+    pub url: String,
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self { url: "nats://127.0.0.1:4222".into() }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,synscope_bus=debug`.
+    pub filter: String,
+    /// One JSON object per line instead of text.
+    pub json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), json: false }
+    }
+}
+
+/// Reads the configuration. `T`'s default names every key, so none of its fields may be skipped when written.
+pub fn load<T: Serialize + DeserializeOwned + Default>(file: Option<&Path>) -> Result<T, ConfigurationError> {
+    load_with(file, Environment::with_prefix(PREFIX))
+}
+
+fn load_with<T: Serialize + DeserializeOwned + Default>(
+    file: Option<&Path>,
+    environment: Environment,
+) -> Result<T, ConfigurationError> {
+    let wrong = |source| ConfigurationError::Read { file: file.map(Path::to_owned), source: Box::new(source) };
+    let mut builder = Config::builder();
+    if let Some(file) = file {
+        builder = builder.add_source(File::from(file));
+    }
+    let environment = environment.prefix_separator("_").separator("__").try_parsing(true);
+    let read = builder.add_source(environment).build().map_err(wrong)?;
+    let mut given: Value = read.clone().try_deserialize().map_err(wrong)?;
+    if let Value::Object(fields) = &mut given {
+        fields.retain(|key, _| !NO_KEYS.contains(&key.as_str()));
+    }
+    refuse_unknown(&given, &serde_json::to_value(T::default())?, "")?;
+    read.try_deserialize().map_err(wrong)
+}
+
+fn refuse_unknown(given: &Value, known: &Value, path: &str) -> Result<(), ConfigurationError> {
+    let (Value::Object(given), Value::Object(known)) = (given, known) else { return Ok(()) };
+    // An empty map in the defaults is data: its keys are the user's.
+    if known.is_empty() {
+        return Ok(());
+    }
+    for (key, value) in given {
+        let Some(known) = known.get(key) else {
+            let meant = nearest(key, known).map(|meant| format!("{path}{meant}"));
+            return Err(ConfigurationError::Unknown { key: format!("{path}{key}"), meant });
+        };
+        refuse_unknown(value, known, &format!("{path}{key}."))?;
+    }
+    Ok(())
+}
+
+fn nearest<'a>(key: &str, known: &'a serde_json::Map<String, Value>) -> Option<&'a String> {
+    let distances = known.keys().map(|known| (strsim::damerau_levenshtein(known, key), known));
+    distances.filter(|(distance, known)| *distance <= 1 + known.len() / 3).min().map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+    use std::io::Write;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Sample {
+        nats: Nats,
+        names: BTreeMap<String, String>,
+        limit: Option<u32>,
+    }
+
+    fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Sample, ConfigurationError> {
+        let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let set: HashMap<String, String> =
+            environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        load_with(Some(file.path()), Environment::with_prefix(PREFIX).source(Some(set)))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
+        let text = "limit = 3\n[nats]\nurl = 'nats://a'\n[names]\nmine = 'x'";
+        let sample = load_text(text, &[("SYNSCOPE_LIMIT", "4"), ("SYNSCOPE_CONFIG", "f"), ("OTHER", "1")]).unwrap();
+        assert_eq!((sample.nats.url.as_str(), sample.limit), ("nats://a", Some(4)));
+        assert_eq!(sample.names["mine"], "x");
+        assert_eq!(load_text("", &[]).unwrap(), Sample::default());
+        let set = load_text("", &[("SYNSCOPE_NATS__URL", "nats://b")]).unwrap();
+        assert_eq!(set.nats.url, "nats://b");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_one_that_was_meant() {
+        let error = load_text("[nats]\nulr = 'x'", &[]).unwrap_err();
+        assert_eq!(error.to_string(), r#"configuration key "nats.ulr" is unknown; did you mean "nats.url"?"#);
+        let error = load_text("", &[("SYNSCOPE_LIMITS", "4")]).unwrap_err();
+        assert_eq!(error.to_string(), r#"configuration key "limits" is unknown; did you mean "limit"?"#);
+        let error = load_text("quite_other = 1", &[]).unwrap_err();
+        assert_eq!(error.to_string(), r#"configuration key "quite_other" is unknown"#);
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_place() {
+        let error = load_text("limit = 'many'", &[]).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("limit"), "{source}");
+    }
+}

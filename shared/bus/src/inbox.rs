@@ -1,0 +1,83 @@
+//! Reading events: decoded, gaps counted, foreign messages counted and logged once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_nats::HeaderMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{self, EnvelopeError, Received};
+use crate::message::Message;
+use crate::sequence::{GapCounter, Gaps};
+
+/// Subjects watched for gaps; more are read, but not watched.
+const SUBJECTS_MAX: usize = 65_536;
+/// Different complaints that are logged before only their count goes on.
+const COMPLAINTS_MAX: usize = 64;
+
+/// What a reader got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Counts {
+    /// Numbers over all subjects.
+    pub gaps: Gaps,
+    /// Messages that were none of ours, or not whole.
+    pub foreign: u64,
+}
+
+/// A reader of one kind of message.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    gaps: BTreeMap<String, GapCounter>,
+    foreign: u64,
+    complained: BTreeSet<String>,
+}
+
+impl Inbox {
+    /// Reads a message; none when it is foreign, or was read before.
+    pub fn read<M: Message>(&mut self, message: &async_nats::Message) -> Option<Received<M>> {
+        match decode(message.headers.as_ref(), &message.payload) {
+            Ok(received) => self.note(&message.subject, &received).then_some(received),
+            Err(error) => {
+                self.complain(&message.subject, &error);
+                None
+            }
+        }
+    }
+
+    /// What was read so far.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Gaps::default();
+        for gaps in self.gaps.values().map(GapCounter::gaps) {
+            sum.received += gaps.received;
+            sum.missing = sum.missing.saturating_add(gaps.missing);
+            sum.duplicates += gaps.duplicates;
+            sum.restarts += gaps.restarts;
+            sum.unwatched += gaps.unwatched;
+        }
+        Counts { gaps: sum, foreign: self.foreign }
+    }
+
+    fn note<M>(&mut self, subject: &str, received: &Received<M>) -> bool {
+        if !self.gaps.contains_key(subject) {
+            if self.gaps.len() >= SUBJECTS_MAX {
+                return true;
+            }
+            self.gaps.insert(subject.to_owned(), GapCounter::default());
+        }
+        self.gaps.get_mut(subject).is_none_or(|gaps| gaps.note(&received.publisher, received.sequence))
+    }
+
+    fn complain(&mut self, subject: &str, error: &EnvelopeError) {
+        self.foreign += 1;
+        let complaint = format!("{subject}: {error}");
+        if self.complained.len() < COMPLAINTS_MAX && self.complained.insert(complaint.clone()) {
+            tracing::warn!(subject, error = error as &dyn std::error::Error, "a foreign message is ignored");
+        }
+    }
+}
+
+fn decode<M: Message>(headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Received<M>, EnvelopeError> {
+    let header = |name: &str| headers.and_then(|headers| headers.get(name)).map(async_nats::HeaderValue::as_str);
+    envelope::decode(header, payload)
+}

@@ -1,0 +1,196 @@
+//! A service's life: it starts, is ready, drains and ends; what it can't do meanwhile is said by name.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::outbox::{Counts, Outbox};
+
+/// How long draining may take.
+pub const DRAIN: Duration = Duration::from_secs(4);
+
+/// Where a service stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Not useful yet.
+    #[default]
+    Starting,
+    /// Doing its work, perhaps with degradations.
+    Ready,
+    /// Told to end; sends what it holds.
+    Draining,
+    /// A phase that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a service says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Health {
+    /// The service, such as `datapath`.
+    pub service: String,
+    /// The node or instance.
+    pub node: String,
+    /// Its version.
+    pub version: String,
+    /// The commit it was built from, when the build said so.
+    pub commit: Option<String>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// When it started, Unix ns UTC.
+    pub started_unix_ns: u64,
+    /// Whether a NATS server is there just now.
+    pub nats_connected: bool,
+    /// What it can't do, and why, by what is concerned.
+    pub degradations: BTreeMap<String, String>,
+    /// What became of its messages, by subject.
+    pub outboxes: BTreeMap<String, Counts>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    degradations: BTreeMap<String, String>,
+    outboxes: Vec<Arc<Outbox>>,
+}
+
+/// The life of this process as one service.
+#[derive(Debug, Clone)]
+pub struct Life {
+    service: &'static str,
+    node: String,
+    started_unix_ns: u64,
+    connection: Connection,
+    state: Arc<Mutex<State>>,
+    stop: CancellationToken,
+}
+
+impl Life {
+    /// Begins; from here on SIGTERM and SIGINT end it in order.
+    pub fn begin(service: &'static str, node: &str, connection: Connection) -> std::io::Result<Self> {
+        let stop = CancellationToken::new();
+        let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            stopped.cancel();
+        });
+        let state = State { phase: Phase::Starting, degradations: BTreeMap::new(), outboxes: Vec::new() };
+        let life = Self {
+            service,
+            node: node.to_owned(),
+            started_unix_ns: unix_now_ns(),
+            connection,
+            state: Arc::new(Mutex::new(state)),
+            stop,
+        };
+        tracing::info!(service, node, version = env!("CARGO_PKG_VERSION"), "starts");
+        Ok(life)
+    }
+
+    /// It does its work from now on.
+    pub fn ready(&self) {
+        self.state().phase = Phase::Ready;
+        tracing::info!(service = self.service, node = self.node, "ready");
+    }
+
+    /// Notes what can't be done, and logs it when it is news.
+    pub fn degrade(&self, what: &str, why: String) {
+        let mut state = self.state();
+        if state.degradations.get(what) != Some(&why) {
+            tracing::warn!(what, why, "degraded");
+            state.degradations.insert(what.to_owned(), why);
+        }
+    }
+
+    /// It can be done again.
+    pub fn recover(&self, what: &str) {
+        if self.state().degradations.remove(what).is_some() {
+            tracing::info!(what, "recovered");
+        }
+    }
+
+    /// Sends an outbox's messages from now on, and counts them in the health.
+    pub fn send(&self, outbox: &Arc<Outbox>) {
+        self.state().outboxes.push(outbox.clone());
+        let (outbox, life) = (outbox.clone(), self.clone());
+        tokio::spawn(async move {
+            let Err(error) = outbox.send(&life.connection).await;
+            life.degrade(outbox.subject(), format!("nothing is sent: {error}"));
+        });
+    }
+
+    /// Ends it from within.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Returns when it was told to end.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Gives what waits in the outboxes up to [`DRAIN`] to get out; counts what stays behind.
+    pub async fn drain(&self) {
+        self.state().phase = Phase::Draining;
+        let outboxes = self.state().outboxes.clone();
+        let emptied = async {
+            for outbox in &outboxes {
+                outbox.empty().await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, emptied).await.is_err() {
+            let lost: u64 = outboxes.iter().map(|outbox| outbox.counts().waiting).sum();
+            tracing::warn!(lost, "ended with messages that could not be sent");
+        }
+        tracing::info!(service = self.service, node = self.node, "ended");
+    }
+
+    /// The connection to NATS.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The service and its node.
+    pub fn name(&self) -> (&'static str, &str) {
+        (self.service, &self.node)
+    }
+
+    /// What it says about itself.
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        Health {
+            service: self.service.to_owned(),
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("SYNSCOPE_COMMIT").map(str::to_owned),
+            phase: state.phase,
+            started_unix_ns: self.started_unix_ns,
+            nats_connected: self.connection.is_connected(),
+            degradations: state.degradations.clone(),
+            outboxes: state.outboxes.iter().map(|outbox| (outbox.subject().to_owned(), outbox.counts())).collect(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, so a poisoned lock still guards a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Now, Unix ns UTC; 0 before 1970.
+pub fn unix_now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,150 @@
+//! What `JetStream` keeps: streams and key-value buckets, with their limits.
+//!
+//! Whoever needs one first makes it; one that exists already is left as it is, so that an operator's limits stay.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{Context, context, kv, stream};
+
+use crate::subject::{Subject, Wildcard};
+
+const GIB: i64 = 1 << 30;
+const HOUR: Duration = Duration::from_hours(1);
+/// Server versions before this one refuse what the buckets ask for.
+pub const SERVER_MIN: (i64, i64) = (2, 10);
+
+/// Why a stream or bucket is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The server refused a stream, or has no `JetStream`.
+    #[error("stream {name}: is nats-server 2.10 or newer running with JetStream (-js)?")]
+    Stream {
+        /// The stream.
+        name: &'static str,
+        /// What the server said.
+        source: context::CreateStreamError,
+    },
+    /// The server refused a bucket.
+    #[error("bucket {name}: is nats-server 2.10 or newer running with JetStream (-js)?")]
+    Bucket {
+        /// The bucket.
+        name: &'static str,
+        /// What the server said.
+        source: context::CreateKeyValueError,
+    },
+}
+
+/// A stream of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Slow, retried, refused and failed flows: the evidence.
+    Slows,
+    /// Counts and sketches per edge.
+    Edges,
+    /// Signals of the nodes.
+    Signals,
+    /// Incidents, each time they change.
+    Incidents,
+}
+
+impl Stream {
+    /// All streams.
+    pub const ALL: [Self; 4] = [Self::Slows, Self::Edges, Self::Signals, Self::Incidents];
+
+    /// The stream's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slows => "SYNSCOPE_SLOWS",
+            Self::Edges => "SYNSCOPE_EDGES",
+            Self::Signals => "SYNSCOPE_SIGNALS",
+            Self::Incidents => "SYNSCOPE_INCIDENTS",
+        }
+    }
+
+    /// The stream that keeps what is published there; none for what is not kept.
+    pub const fn of(subject: &Subject) -> Option<Self> {
+        match subject {
+            Subject::Flow(_) => None,
+            Subject::Slow(_) => Some(Self::Slows),
+            Subject::Edge(..) => Some(Self::Edges),
+            Subject::Signal(_) => Some(Self::Signals),
+            Subject::Incident(_) => Some(Self::Incidents),
+        }
+    }
+
+    /// What it keeps, how long and how much; the oldest goes first.
+    pub fn config(self) -> stream::Config {
+        let (subjects, max_age, max_bytes) = match self {
+            Self::Slows => (Wildcard::Slows, 24 * HOUR, GIB),
+            Self::Edges => (Wildcard::Edges, 4 * HOUR, 2 * GIB),
+            Self::Signals => (Wildcard::Signals, 4 * HOUR, GIB),
+            Self::Incidents => (Wildcard::Incidents, 30 * 24 * HOUR, GIB / 4),
+        };
+        stream::Config {
+            name: self.name().into(),
+            subjects: vec![subjects.to_string()],
+            max_age,
+            max_bytes,
+            discard: stream::DiscardPolicy::Old,
+            storage: stream::StorageType::File,
+            duplicate_window: Duration::from_mins(2),
+            allow_direct: true,
+            ..stream::Config::default()
+        }
+    }
+
+    /// The stream, made if it is not there.
+    pub async fn ensure(self, jetstream: &Context) -> Result<stream::Stream, StreamError> {
+        let made = jetstream.get_or_create_stream(self.config()).await;
+        made.map_err(|source| StreamError::Stream { name: self.name(), source })
+    }
+}
+
+/// A bucket of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// Desired state; one document per node.
+    Desired,
+    /// Which address is which workload; one document per node.
+    Endpoints,
+    /// Incidents; one document each.
+    Incidents,
+}
+
+impl Bucket {
+    /// All buckets.
+    pub const ALL: [Self; 3] = [Self::Desired, Self::Endpoints, Self::Incidents];
+
+    /// The bucket's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Desired => "synscope-desired",
+            Self::Endpoints => "synscope-endpoints",
+            Self::Incidents => "synscope-incidents",
+        }
+    }
+
+    /// How much it keeps.
+    pub fn config(self) -> kv::Config {
+        let (history, max_bytes) = match self {
+            Self::Desired => (16, GIB / 64),
+            Self::Endpoints | Self::Incidents => (1, GIB / 4),
+        };
+        kv::Config { bucket: self.name().into(), history, max_bytes, ..kv::Config::default() }
+    }
+
+    /// The bucket, made if it is not there.
+    pub async fn ensure(self, jetstream: &Context) -> Result<kv::Store, StreamError> {
+        if let Ok(store) = jetstream.get_key_value(self.name()).await {
+            return Ok(store);
+        }
+        match jetstream.create_key_value(self.config()).await {
+            Ok(store) => Ok(store),
+            // Two services that start together both try; the second finds it made.
+            Err(source) => {
+                let made = jetstream.get_key_value(self.name()).await.ok();
+                made.ok_or(StreamError::Bucket { name: self.name(), source })
+            }
+        }
+    }
+}

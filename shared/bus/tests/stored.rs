@@ -1,0 +1,175 @@
+//! What streams, buckets and commands promise, against a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod nats;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use futures::StreamExt;
+use nats::{Server, free_port};
+use synscope_bus::command::{self, Answers, Command, CommandError};
+use synscope_bus::connection::Connection;
+use synscope_bus::document::{self, Desired, DocumentError, Documents, Seen};
+use synscope_bus::envelope::PublisherId;
+use synscope_bus::inbox::Inbox;
+use synscope_bus::life::{Life, Phase};
+use synscope_bus::message::{edge::EdgeBatch, signal::NodeSignals};
+use synscope_bus::outbox::{Counts, Outbox};
+use synscope_bus::streams::Stream;
+use synscope_bus::subject::{NodeId, Subject};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn node() -> NodeId {
+    NodeId::new("node-a").unwrap()
+}
+
+async fn connect(port: u16) -> Connection {
+    Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap()
+}
+
+async fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let probed = async {
+        loop {
+            if let Some(found) = probe() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, probed).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
+}
+
+/// The server is killed with -9 again and again while messages go out: what is settled as stored is on its disk.
+#[tokio::test]
+async fn what_is_settled_survives_the_servers_death() {
+    const MESSAGES: u64 = 600;
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let connection = connect(port).await;
+    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
+    let outbox = Outbox::new(&Subject::Signal(node()), PublisherId::begin(node()), 1 << 20);
+    life.send(&outbox);
+    for third in 1..=3 {
+        let server = Server::start(port, store.path());
+        for time_unix_ns in (third - 1) * MESSAGES / 3 + 1..=third * MESSAGES / 3 {
+            outbox.put(&NodeSignals { time_unix_ns, ..NodeSignals::default() }).unwrap();
+        }
+        until("something was sent", || (outbox.counts().sent > (third - 1) * MESSAGES / 3).then_some(())).await;
+        drop(server);
+    }
+    let _server = Server::start(port, store.path());
+    let counts = until("all was sent", || Some(outbox.counts()).filter(|counts| counts.waiting == 0)).await;
+    assert_eq!(counts, Counts { produced: MESSAGES, sent: MESSAGES, ..Counts::default() });
+
+    let stream = Stream::Signals.ensure(&jetstream::new(connection.client().clone())).await.unwrap();
+    let config = jetstream::consumer::pull::OrderedConfig::default();
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let (mut inbox, mut read) = (Inbox::default(), Vec::new());
+    while read.last() != Some(&MESSAGES) {
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap().unwrap();
+        if let Some(received) = inbox.read::<NodeSignals>(&message) {
+            read.push(received.message.time_unix_ns);
+        }
+    }
+    assert_eq!(read, (1..=MESSAGES).collect::<Vec<_>>());
+    assert_eq!(inbox.counts().gaps.missing, 0);
+}
+
+#[tokio::test]
+async fn foreign_messages_are_counted_and_ignored() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    let mut messages = connection.client().subscribe("synscope.edge.>").await.unwrap();
+    let outbox = Outbox::new(
+        &Subject::Edge(synscope_bus::subject::Shard::new(3).unwrap(), node()),
+        PublisherId::begin(node()),
+        1 << 20,
+    );
+    for garbage in [&b""[..], b"\xc1", b"{}"] {
+        connection.client().publish("synscope.edge.p03.node-a", garbage.into()).await.unwrap();
+    }
+    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
+    life.send(&outbox);
+    outbox.put(&EdgeBatch { node: "node-a".into(), ..EdgeBatch::default() }).unwrap();
+    let mut inbox = Inbox::default();
+    let read = loop {
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+        if let Some(received) = inbox.read::<EdgeBatch>(&message) {
+            break received;
+        }
+    };
+    assert_eq!((read.message.node.as_str(), inbox.counts().foreign), ("node-a", 3));
+}
+
+#[tokio::test]
+async fn a_document_is_followed_through_a_servers_death_and_conflicts_are_refused() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (tell, following) = (seen.clone(), connection.clone());
+    let follower = tokio::spawn(async move {
+        document::follow::<Desired>(&following, ">", |seen| tell.lock().unwrap().push(seen)).await;
+    });
+    let entries = |entries| Desired { conntrack_entries: Some(entries) };
+
+    let documents = Documents::<Desired>::open(&connection).await.unwrap();
+    assert_eq!(documents.get("node-a").await.unwrap(), None);
+    let first = documents.compare_and_set("node-a", &entries(1), 0).await.unwrap();
+    let second = documents.compare_and_set("node-a", &entries(2), first).await.unwrap();
+    let refused = documents.compare_and_set("node-a", &entries(3), first).await.unwrap_err();
+    assert!(matches!(refused, DocumentError::Conflict { .. }), "{refused}");
+    assert_eq!(documents.get("node-a").await.unwrap(), Some((entries(2), second)));
+    let last = || seen.lock().unwrap().last().cloned();
+    let put =
+        |number| move |seen: &Seen<Desired>| matches!(seen, Seen::Put { document, .. } if *document == entries(number));
+    until("the second is seen", || last().filter(put(2))).await;
+
+    drop(server);
+    let _server = Server::start(port, store.path());
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let written = async { while documents.put("node-a", &entries(4)).await.is_err() {} };
+    timeout(DEADLINE, written).await.unwrap();
+    until("the fourth is seen", || last().filter(put(4))).await;
+    follower.abort();
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Double {
+    number: u32,
+}
+
+impl Command for Double {
+    const SERVICE: &str = "test";
+    const VERB: &str = "double";
+    type Answer = u32;
+}
+
+#[tokio::test]
+async fn a_command_is_answered_refused_or_nobody_is_there() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
+    let answers = Answers::announce(&life).await.unwrap();
+    answers
+        .answer(|Double { number }| number.checked_mul(2).ok_or_else(|| format!("{number} is too large")))
+        .await
+        .unwrap();
+    life.ready();
+
+    assert_eq!(command::ask(&connection, "node-a", &Double { number: 4 }).await.unwrap(), 8);
+    let refused = command::ask(&connection, "node-a", &Double { number: u32::MAX }).await.unwrap_err();
+    assert_eq!(refused.to_string(), "4294967295 is too large");
+    let nobody = command::ask(&connection, "node-b", &Double { number: 4 }).await.unwrap_err();
+    assert!(matches!(nobody, CommandError::Nobody { .. }), "{nobody}");
+    let health = command::ask_health(&connection, "test", "node-a").await.unwrap();
+    assert_eq!((health.phase, health.nats_connected), (Phase::Ready, true));
+    let info = connection.client().request("$SRV.INFO.synscope-test", "".into()).await.unwrap();
+    assert!(String::from_utf8_lossy(&info.payload).contains("synscope.command.test.node-a.double"));
+}
