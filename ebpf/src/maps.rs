@@ -39,11 +39,22 @@ pub static EVENTS: RingBuf<Event, EVENT_RING_BYTES> = RingBuf::new();
 #[btf_map]
 static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
+/// Where a sweep puts a flow together; its own, because a packet may interrupt a sweep.
+#[btf_map]
+static SWEPT_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
+
 /// This CPU's place for a new entry.
 #[inline(always)]
 pub fn new_flow() -> Option<&'static mut Flow> {
     // SAFETY: the slot belongs to this CPU, and TC programs run with softirqs off: no other one comes between.
     NEW_FLOW.get_ptr_mut(0).map(|flow| unsafe { &mut *flow })
+}
+
+/// This CPU's place for a flow that a sweep tells of.
+#[inline(always)]
+pub fn swept_flow() -> Option<&'static mut Flow> {
+    // SAFETY: the slot belongs to this CPU, and sweeps run one at a time.
+    SWEPT_FLOW.get_ptr_mut(0).map(|flow| unsafe { &mut *flow })
 }
 
 /// Raises a counter of this CPU.

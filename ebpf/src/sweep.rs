@@ -7,35 +7,45 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{
     bpf_for_each_map_elem, bpf_jiffies64, bpf_ktime_get_ns, bpf_map_delete_elem, bpf_map_update_elem,
 };
+use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
-use synscope_abi::flow::{Flow, FlowKey};
+use synscope_abi::event::{EventKind, Reason, Verdict};
+use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
-use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, SETTINGS, TableSlot, add, count};
+use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, PendingTable, SETTINGS, TableSlot, add, count, swept_flow};
+use crate::report::{self, Note};
 
 const EEXIST: i64 = 17;
+/// A refused SYN is not sent again after 64 s: the longest pause between two copies with `tcp_syn_retries` = 6.
+const PENDING_NS: u64 = 66_000_000_000;
 
 type Callback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Flow, *mut C) -> i64;
+type PendingCallback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Pending, *mut C) -> i64;
 
 #[repr(C)]
 struct Pass {
     now: u64,
+    now_ns: u64,
     settings: *const Settings,
     expired: u64,
 }
 
-/// Sweeps the table in use. Returns 0, or a negative errno when there is no table or no settings.
+/// Sweeps the table in use and the refused SYNs beside it. Returns 0, or a negative errno when there is no table or no
+/// settings.
 #[inline(always)]
-pub fn table<const N: usize>(slot: &TableSlot<N>) -> i32 {
+pub fn table<const N: usize>(slot: &TableSlot<N>, pending: &PendingTable<N>) -> i32 {
     const ENOENT: i32 = 2;
     let (Some(table), Some(settings)) = (slot.get(CURRENT), SETTINGS.get_ptr(0)) else {
         return -ENOENT;
     };
     // SAFETY: the helper takes no arguments and reads a counter.
     let now = unsafe { bpf_jiffies64() };
-    let mut pass = Pass { now, settings, expired: 0 };
+    // SAFETY: the helper takes no arguments and reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let mut pass = Pass { now, now_ns, settings, expired: 0 };
     let callback: Callback<FlowKey<N>, Pass> = visit::<N>;
     // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
     // calls, and `pass` lives until the helper returns.
@@ -48,6 +58,23 @@ pub fn table<const N: usize>(slot: &TableSlot<N>) -> i32 {
         )
     };
     add(Counter::Expired, pass.expired);
+    if N == 16 {
+        add(Counter::ExpiredV6, pass.expired);
+    }
+    if visited < 0 {
+        return visited as i32;
+    }
+    let callback: PendingCallback<PendingKey<N>, Pass> = visit_pending::<N>;
+    // SAFETY: the map is a static of this object, the callback has the signature that the kernel calls, and `pass`
+    // lives until the helper returns.
+    let visited = unsafe {
+        bpf_for_each_map_elem(
+            ptr::from_ref(pending).cast_mut().cast(),
+            callback as *mut c_void,
+            ptr::from_mut(&mut pass).cast(),
+            0,
+        )
+    };
     if visited < 0 { visited as i32 } else { 0 }
 }
 
@@ -66,6 +93,12 @@ unsafe extern "C" fn visit<const N: usize>(
     // A state that is none is a torn or foreign entry: it goes.
     let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, state, timeouts));
     if expired {
+        // A handshake that was never finished is worth an event; the end of a finished one was told before.
+        if matches!(State::from_number(state), Some(State::SynSent | State::SynReceived)) {
+            // SAFETY: key and value are valid until the entry is deleted, which is below.
+            let (key, flow) = unsafe { (&*key, &*flow) };
+            report::event(key, flow, &over(EventKind::Expired, pass.now_ns));
+        }
         // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
         let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
         if refused == 0 {
@@ -73,6 +106,40 @@ unsafe extern "C" fn visit<const N: usize>(
         }
     }
     0
+}
+
+unsafe extern "C" fn visit_pending<const N: usize>(
+    table: *mut c_void,
+    key: *const PendingKey<N>,
+    pending: *const Pending,
+    pass: *mut Pass,
+) -> i64 {
+    // SAFETY: `pass` is the caller's, and only this callback uses it meanwhile.
+    let pass = unsafe { &mut *pass };
+    // SAFETY: the kernel passes this entry's key and value, valid during the call.
+    let (key, pending) = unsafe { (&*key, &*pending) };
+    if pass.now_ns.saturating_sub(pending.last_ns) <= PENDING_NS {
+        return 0;
+    }
+    let Some(flow) = swept_flow() else {
+        return 1;
+    };
+    *flow = Flow { state: State::SynSent as u8, initial_sequence: key.initial_sequence, ..Flow::default() };
+    conntrack::adopt(flow, pending, true);
+    flow.syn_retries = flow.syn_retries.saturating_sub(1);
+    let flow_key = key.flow;
+    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
+    let refused = unsafe { bpf_map_delete_elem(table, ptr::from_ref(key).cast()) };
+    if refused == 0 {
+        count(Counter::PendingExpired);
+        report::event(&flow_key, flow, &over(EventKind::PendingExpired, pass.now_ns));
+    }
+    0
+}
+
+#[inline(always)]
+fn over(kind: EventKind, at_ns: u64) -> Note {
+    Note { kind, verdict: Verdict::Forwarded, reason: Reason::None, at_ns }
 }
 
 /// Moves every entry of the retiring IPv4 table into the one in use.

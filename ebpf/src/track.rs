@@ -178,6 +178,9 @@ fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &Flow
     match table.insert(key, &*flow, u64::from(BPF_NOEXIST)) {
         Ok(()) => {
             count(Counter::Inserted);
+            if N == 16 {
+                count(Counter::InsertedV6);
+            }
             if flow.refused_syns > 0 {
                 let _gone_or_evicted = pending.remove(pending_key);
                 count(Counter::PendingAdopted);

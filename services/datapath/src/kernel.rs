@@ -112,6 +112,15 @@ pub struct Resized {
     pub took: Duration,
 }
 
+/// How full a table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Entries, as the kernel programs count them.
+    pub live: u64,
+    /// Entries at most.
+    pub max: u64,
+}
+
 /// How to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
@@ -222,6 +231,19 @@ impl Kernel {
         Ok(counts.get(&(counter as u32), 0).map_err(wrong)?.iter().sum())
     }
 
+    /// How full the IPv4 and the IPv6 table are.
+    pub fn fill(&self) -> Result<[Fill; 2], KernelError> {
+        let [inserted, expired] = [self.counter(Counter::Inserted)?, self.counter(Counter::Expired)?];
+        let [inserted_v6, expired_v6] = [self.counter(Counter::InsertedV6)?, self.counter(Counter::ExpiredV6)?];
+        // The counters are read one after the other while packets pass, so a difference may be off by those.
+        let live_v6 = inserted_v6.saturating_sub(expired_v6);
+        let live_v4 = inserted.saturating_sub(expired).saturating_sub(live_v6);
+        Ok([
+            Fill { live: live_v4, max: self.capacity("FLOWS_V4")?.into() },
+            Fill { live: live_v6, max: self.capacity("FLOWS_V6")?.into() },
+        ])
+    }
+
     /// Takes the event ring; there is one, so a second call finds it missing.
     pub fn take_events(&mut self) -> Result<RingBuf<MapData>, KernelError> {
         let name = "EVENTS";
@@ -273,6 +295,13 @@ impl Kernel {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
         ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)
+    }
+
+    fn capacity(&self, name: &'static str) -> Result<u32, KernelError> {
+        let wrong = |source| KernelError::Map { name, source };
+        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
+        let table: MapData = ArrayOfMaps::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)?;
+        Ok(table.info().map_err(wrong)?.max_entries())
     }
 
     /// The new table takes the place of the old; entries move with their own next packet or in the passes here,

@@ -106,6 +106,13 @@ fn the_kernel_sweeps_what_has_expired_and_nothing_else() {
     });
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 0);
     assert_eq!(kernel.table_v6().unwrap().keys().count(), 1, "a datagram may stay silent for 1000 s");
+    let [v4, v6] = kernel.fill().unwrap();
+    assert_eq!([(v4.live, v4.max), (v6.live, v6.max)], [(0, 4096), (1, 4096)]);
+    let mut expired = 0;
+    events::drain(&mut kernel.take_events().unwrap(), |event| {
+        expired += u32::from(event.kind == EventKind::Expired as u8);
+    });
+    assert_eq!(expired, 2000, "each SYN without an answer is an event");
 }
 
 /// A resize under load: packets of known and of new connections keep coming while the tables change places, ten times.

@@ -45,8 +45,12 @@ counters! {
     SeenElsewhere = "seen_elsewhere",
     /// Entries made.
     Inserted = "inserted",
+    /// IPv6 entries among [`Counter::Inserted`].
+    InsertedV6 = "inserted_v6",
     /// Entries taken out by the sweep.
     Expired = "expired",
+    /// IPv6 entries among [`Counter::Expired`].
+    ExpiredV6 = "expired_v6",
     /// Inserts refused with E2BIG: a hash table at its capacity.
     InsertFull = "insert_failed_e2big",
     /// Inserts refused with ENOMEM.
@@ -69,6 +73,8 @@ counters! {
     PendingFailed = "pending_failed",
     /// Refused SYNs whose stamps a later copy adopted.
     PendingAdopted = "pending_adopted",
+    /// Refused SYNs that never got in.
+    PendingExpired = "pending_expired",
     /// TCP entries made by a packet from the middle of a connection: unmeasured.
     MidStream = "unmeasured_mid_stream",
     /// Packets that found neither an entry nor room for one, and were no SYN: unmeasured.
