@@ -33,7 +33,7 @@ fn main() -> Result<(), String> {
         return Err("the kernel programs do not build; is `cargo xtask setup` done (rust-src, bpf-linker)?".into());
     }
     let objects = target.join("bpfel-unknown-none/release");
-    println!("cargo::rustc-env=SYNSCOPE_EBPF_OBJECT={}", objects.join("datapath").display());
-    println!("cargo::rustc-env=SYNSCOPE_EBPF_BEHIND={}", objects.join("behind").display());
+    println!("cargo::rustc-env=DATAPATH_EBPF_OBJECT={}", objects.join("datapath").display());
+    println!("cargo::rustc-env=DATAPATH_EBPF_BEHIND={}", objects.join("behind").display());
     Ok(())
 }

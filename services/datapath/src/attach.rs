@@ -21,7 +21,11 @@ pub enum Hook {
 }
 
 impl Hook {
-    const fn program(self) -> &'static str {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// The classifier that belongs there, which is also the hook's name.
+    pub const fn program(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
@@ -77,11 +81,23 @@ pub enum Attached {
     Pinned(PinnedLink),
 }
 
+/// Removes the pin of an interface that is gone; none there is no error.
+pub fn forget(interface: &str, hook: Hook, pins: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(pin_path(pins, interface, hook)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn pin_path(pins: &Path, interface: &str, hook: Hook) -> PathBuf {
+    pins.join(format!("link-{interface}-{}", hook.program()))
+}
+
 /// Attaches first in order by tcx (kernel 6.6). With `pins`, a link pinned there by an earlier process is adopted: its
 /// program is replaced in one step, so that no packet passes unseen.
 pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
     let refused = |source| AttachError::Attach { interface: interface.to_owned(), source };
-    let pin = pins.map(|folder| folder.join(format!("link-{interface}-{}", hook.program())));
+    let pin = pins.map(|folder| pin_path(folder, interface, hook));
     let program = kernel.classifier(hook.program())?;
 
     let id = match &pin {

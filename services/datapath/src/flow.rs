@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::Endpoint;
-use synscope_bus::message::flow::{self, FlowEvent, FlowKind, Vantage};
+use synscope_bus::message::flow::{self, FlowEvent, FlowKind};
+
+use crate::names::Names;
 
 /// The difference between the two clocks of this node, so that a kernel stamp becomes a time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,18 @@ impl WallClock {
     #[must_use]
     pub const fn unix_ns(self, monotonic_ns: u64) -> Option<u64> {
         if monotonic_ns == 0 { None } else { Some(self.offset_ns.saturating_add(monotonic_ns)) }
+    }
+}
+
+impl WallClock {
+    /// The difference just now.
+    pub fn read() -> Result<Self, nix::errno::Errno> {
+        let ns = |time: nix::sys::time::TimeSpec| {
+            u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+        };
+        let monotonic = ns(nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?);
+        let real = ns(nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME)?);
+        Ok(Self { offset_ns: real.saturating_sub(monotonic) })
     }
 }
 
@@ -38,25 +52,26 @@ pub enum RecordError {
     Family(u8),
 }
 
-/// The flow event that a record tells of, seen from `vantage`. Names are added later.
-pub fn event(record: &Event, vantage: Vantage, clock: WallClock) -> Result<FlowEvent, RecordError> {
+/// The flow event that a record tells of, with the names that its addresses have now.
+pub fn event(record: &Event, names: &Names, clock: WallClock) -> Result<FlowEvent, RecordError> {
     let kind = EventKind::from_number(record.kind).ok_or(RecordError::Kind(record.kind))?;
     let verdict = Verdict::from_number(record.verdict).ok_or(RecordError::Verdict(record.verdict))?;
     let reason = Reason::from_number(record.reason).ok_or(RecordError::Reason(record.reason))?;
-    let [client, server] = [Endpoint::A, Endpoint::B];
+    let (client, server) = (address(record, Endpoint::A)?, address(record, Endpoint::B)?);
+    let workload = |address| names.workload(address).map(std::string::ToString::to_string);
     Ok(FlowEvent {
         kind: kind_on_the_wire(kind),
         time_unix_ns: clock.offset_ns.saturating_add(record.at_ns),
-        vantage,
+        vantage: names.vantage(client, server),
         verdict: match verdict {
             Verdict::Forwarded => flow::Verdict::Forwarded,
             Verdict::Dropped => flow::Verdict::Dropped,
         },
         drop_reason: (reason != Reason::None).then(|| reason.name().to_owned()),
         protocol: record.protocol,
-        source: address(record, client)?.to_string(),
+        source: client.to_string(),
         source_port: u16::from_be_bytes(record.client_port),
-        destination: address(record, server)?.to_string(),
+        destination: server.to_string(),
         destination_port: u16::from_be_bytes(record.server_port),
         initial_sequence: (record.syn_ns != 0).then_some(record.initial_sequence),
         first_syn_unix_ns: clock.unix_ns(record.syn_ns),
@@ -69,8 +84,14 @@ pub fn event(record: &Event, vantage: Vantage, clock: WallClock) -> Result<FlowE
         packets_reverse: record.packets[1],
         bytes_forward: record.bytes[0],
         bytes_reverse: record.bytes[1],
-        ..FlowEvent::default()
+        source_workload: workload(client),
+        destination_workload: workload(server),
     })
+}
+
+/// Client and server of a record; none when it is of no known family.
+pub fn addresses(record: &Event) -> Option<(IpAddr, IpAddr)> {
+    Some((address(record, Endpoint::A).ok()?, address(record, Endpoint::B).ok()?))
 }
 
 fn address(record: &Event, side: Endpoint) -> Result<IpAddr, RecordError> {
@@ -137,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_handshake_becomes_latencies_and_times_of_day() {
-        let event = event(&record(), Vantage::Client, CLOCK).unwrap();
+        let event = event(&record(), &Names::default(), CLOCK).unwrap();
         assert_eq!((event.server_latency_ns, event.client_latency_ns), (Some(3_000), Some(1_000)));
         assert_eq!((event.time_unix_ns, event.first_syn_unix_ns), (1_005_000, Some(1_001_000)));
         assert_eq!((event.source.as_str(), event.source_port), ("10.9.0.1", 40_000));
@@ -147,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_was_not_seen_is_none_and_never_zero() {
-        let event = event(&Event { syn_ns: 0, ..record() }, Vantage::Server, CLOCK).unwrap();
+        let event = event(&Event { syn_ns: 0, ..record() }, &Names::default(), CLOCK).unwrap();
         assert_eq!((event.server_latency_ns, event.first_syn_unix_ns, event.initial_sequence), (None, None, None));
         assert_eq!(event.client_latency_ns, Some(1_000));
     }
@@ -160,7 +181,7 @@ mod tests {
             reason: Reason::CtMapInsertionFailed as u8,
             ..record()
         };
-        let event = event(&record, Vantage::Client, CLOCK).unwrap();
+        let event = event(&record, &Names::default(), CLOCK).unwrap();
         assert_eq!(event.verdict, flow::Verdict::Dropped);
         assert_eq!(event.drop_reason.as_deref(), Some("CT_MAP_INSERTION_FAILED"));
     }
@@ -177,7 +198,7 @@ mod tests {
 
     #[test]
     fn foreign_numbers_are_refused_by_name() {
-        let wrong = |record: Event| event(&record, Vantage::Client, CLOCK).unwrap_err();
+        let wrong = |record: Event| event(&record, &Names::default(), CLOCK).unwrap_err();
         assert_eq!(wrong(Event { kind: 200, ..record() }), RecordError::Kind(200));
         assert_eq!(wrong(Event { verdict: 0, ..record() }), RecordError::Verdict(0));
         assert_eq!(wrong(Event { reason: 1, ..record() }), RecordError::Reason(1));

@@ -17,7 +17,7 @@ use synscope_abi::{ABI_VERSION, CONNTRACK_ENTRIES_MAX};
 
 use crate::pins::{self, PinError};
 
-static OBJECT: &[u8] = include_bytes_aligned!(env!("SYNSCOPE_EBPF_OBJECT"));
+static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_OBJECT"));
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];

@@ -2,8 +2,15 @@
 
 #![deny(missing_docs)]
 
+pub mod agent;
 pub mod attach;
+pub mod conntrack;
+pub mod edges;
 pub mod events;
 pub mod flow;
+pub mod interfaces;
 pub mod kernel;
+pub mod names;
 pub mod pins;
+pub mod publish;
+pub mod settings;

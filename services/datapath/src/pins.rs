@@ -66,6 +66,17 @@ pub fn prepare(folder: &Path) -> Result<Vec<(&'static str, PathBuf)>, PinError> 
     Ok(pins.into())
 }
 
+/// Removes all that is pinned in the folder, and the folder: programs come off their interfaces, tables are forgotten.
+/// Nothing there is no error.
+pub fn remove(folder: &Path) -> Result<(), PinError> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(PinError::Folder { path: folder.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check(folder: &Path, name: &str, path: &Path) -> Result<(), PinError> {
     let open = |source| PinError::Open { path: path.to_owned(), source };
     let info = MapInfo::from_pin(path).map_err(open)?;

@@ -25,7 +25,7 @@ use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::events;
 use synscope_datapath::kernel::{Kernel, KernelError, Mode, Options};
 
-static BEHIND: &[u8] = aya::include_bytes_aligned!(env!("SYNSCOPE_EBPF_BEHIND"));
+static BEHIND: &[u8] = aya::include_bytes_aligned!(env!("DATAPATH_EBPF_BEHIND"));
 
 const DEADLINE: Duration = Duration::from_secs(15);
 

@@ -61,6 +61,23 @@ impl State {
         })
     }
 
+    /// Name as used on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn_sent",
+            Self::SynReceived => "syn_received",
+            Self::Established => "established",
+            Self::FinWait => "fin_wait",
+            Self::TimeWait => "time_wait",
+            Self::Reset => "reset",
+            Self::MidStream => "mid_stream",
+            Self::Unreplied => "unreplied",
+            Self::Replied => "replied",
+            Self::HalfSeen => "half_seen",
+        }
+    }
+
     /// Whether the connection is over, so that a new SYN may reuse its entry.
     #[inline(always)]
     #[must_use]

@@ -63,13 +63,20 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), json: false }
+        Self { filter: "info,async_nats=warn".into(), json: false }
     }
 }
 
 /// Reads the configuration. `T`'s default names every key, so none of its fields may be skipped when written.
 pub fn load<T: Serialize + DeserializeOwned + Default>(file: Option<&Path>) -> Result<T, ConfigurationError> {
     load_with(file, Environment::with_prefix(PREFIX))
+}
+
+/// Reads another file in one of the same formats, without defaults and environment.
+pub fn load_document<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigurationError> {
+    let wrong = |source| ConfigurationError::Read { file: Some(file.to_owned()), source: Box::new(source) };
+    let read = Config::builder().add_source(File::from(file)).build().map_err(wrong)?;
+    read.try_deserialize().map_err(wrong)
 }
 
 fn load_with<T: Serialize + DeserializeOwned + Default>(

@@ -41,8 +41,16 @@ impl Connection {
             })
             .event_callback(move |event| {
                 match event {
-                    Event::Connected => drop(tell.send_replace(true)),
-                    Event::Disconnected | Event::Closed => drop(tell.send_replace(false)),
+                    Event::Connected => {
+                        tracing::info!("NATS is there");
+                        tell.send_replace(true);
+                    }
+                    Event::Disconnected | Event::Closed => {
+                        tracing::warn!("NATS is gone; messages wait within their bounds");
+                        tell.send_replace(false);
+                    }
+                    // Each failed attempt to come back is one.
+                    Event::ClientError(error) => tracing::debug!(%error, "nats"),
                     other => tracing::warn!(event = %other, "nats"),
                 }
                 async {}

@@ -167,19 +167,31 @@ impl Outbox {
 
     async fn send_stored(&self, connection: &Connection, stream: Stream) -> Result<Infallible, SendError> {
         let jetstream = jetstream::new(connection.client().clone());
+        let mut ensured = None;
         loop {
             let (batch, last) = self.next_batch(connection).await;
+            let life = connection.life();
+            // A server that was put in the place of another has no stream yet. Waiting for an error is not enough:
+            // where somebody else subscribes, the message is taken, and nobody says that it was not stored.
+            if ensured.as_ref() != Some(&life) {
+                if let Err(error) = stream.ensure(&jetstream).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "nothing can be stored");
+                    tokio::time::sleep(STORE_AGAIN).await;
+                    continue;
+                }
+                ensured = Some(life);
+            }
             match timeout(ROUND_TRIP, self.store(&jetstream, batch)).await {
                 Ok(Ok(())) => self.settle(last),
                 Ok(Err(error)) => {
                     tracing::debug!(subject = self.subject, %error, "a batch is stored again");
-                    // A server that was put in the place of another has no stream yet.
-                    if let Err(error) = stream.ensure(&jetstream).await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "nothing can be stored");
-                    }
+                    ensured = None;
                     tokio::time::sleep(STORE_AGAIN).await;
                 }
-                Err(_elapsed) => tracing::debug!(subject = self.subject, "a batch is stored again"),
+                Err(_elapsed) => {
+                    tracing::debug!(subject = self.subject, "a batch is stored again");
+                    ensured = None;
+                }
             }
         }
     }

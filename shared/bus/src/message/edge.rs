@@ -34,7 +34,21 @@ pub struct EdgeBucket {
     pub latency_ns: Sketch,
 }
 
-/// The edges of one shard on one node.
+impl EdgeBucket {
+    /// Adds what another part of the same bucket counted.
+    pub fn add(&mut self, other: &Self) {
+        self.n = self.n.saturating_add(other.n);
+        self.slow = self.slow.saturating_add(other.slow);
+        self.retries = self.retries.saturating_add(other.retries);
+        self.refused = self.refused.saturating_add(other.refused);
+        self.unmeasured = self.unmeasured.saturating_add(other.unmeasured);
+        self.half_seen = self.half_seen.saturating_add(other.half_seen);
+        self.latency_ns.merge(&other.latency_ns);
+    }
+}
+
+/// What came since the last batch, for the edges of one shard on one node. Batches are parts: readers add up all parts
+/// of a bucket, late ones too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EdgeBatch {

@@ -1,5 +1,7 @@
 //! Questions to one instance of one service, over the NATS micro-services protocol: `nats micro ls` shows them all.
 
+pub mod datapath;
+
 use std::sync::Arc;
 use std::time::Duration;
 

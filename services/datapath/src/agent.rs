@@ -1,0 +1,295 @@
+//! The thread that owns the kernel side: it drains the ring, sweeps, looks after interfaces, and answers.
+//!
+//! One thread, in the node's network namespace, because interface names and most of what a node says about itself
+//! belong to the namespace of who asks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use aya::maps::{MapData, RingBuf};
+use nix::sched::{CloneFlags, setns};
+use synscope_abi::counter::Counter;
+use synscope_bus::command::datapath::{ConntrackPart, ConntrackTop, ListConntrack, Status, TableStatus, TopConntrack};
+use synscope_bus::document::Desired;
+use synscope_bus::life::Life;
+use synscope_bus::message::signal::Conntrack;
+use tokio::sync::watch;
+
+use crate::conntrack;
+use crate::events::drain;
+use crate::flow::WallClock;
+use crate::interfaces::{Interfaces, reasons};
+use crate::kernel::{Kernel, Options};
+use crate::names::Names;
+use crate::publish::Publisher;
+use crate::settings::{Policy, Settings};
+
+/// Longest wait of a record in the ring.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks at the interfaces.
+const SCAN: Duration = Duration::from_secs(1);
+
+/// What the agent is asked for; answers go back through the sender within.
+#[derive(Debug)]
+pub enum Order {
+    /// Desired state as it is now; none when it was removed.
+    Desired(Option<Desired>),
+    /// How it is.
+    Status(SyncSender<Status>),
+    /// A part of the tables.
+    List(ListConntrack, SyncSender<Result<ConntrackPart, String>>),
+    /// Who fills the tables.
+    Top(TopConntrack, SyncSender<Result<Vec<ConntrackTop>, String>>),
+    /// Sends what it holds, and ends. Tables and programs stay pinned.
+    Stop,
+}
+
+/// What the agent needs from the rest of the service.
+pub struct Surroundings {
+    /// Where degradations are said.
+    pub life: Life,
+    /// Where records go.
+    pub publisher: Publisher,
+    /// Names as they are now.
+    pub names: watch::Receiver<Arc<Names>>,
+    /// Gets the own table's counters, once per reading of signals.
+    pub table: SyncSender<Conntrack>,
+    /// What the agent is asked for.
+    pub orders: Receiver<Order>,
+}
+
+struct Agent {
+    settings: Settings,
+    kernel: Kernel,
+    ring: RingBuf<MapData>,
+    interfaces: Interfaces,
+    around: Surroundings,
+    swept: Option<Duration>,
+    desired: Option<Desired>,
+    desired_error: Option<String>,
+    foreign: u64,
+}
+
+/// Puts this thread into a network namespace.
+pub fn enter(netns: &Path) -> Result<()> {
+    let file = File::open(netns).with_context(|| format!("network namespace {}", netns.display()))?;
+    setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("network namespace {}", netns.display()))
+}
+
+/// Loads, attaches and runs, on this thread, until told to stop.
+pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
+    if let Some(netns) = &settings.netns {
+        enter(netns)?;
+    }
+    let options = Options {
+        pins: Some(&settings.pins),
+        entries: settings.conntrack_entries,
+        mode: settings.kernel_mode()?,
+        timeouts: settings.kernel_timeouts(),
+    };
+    let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
+    let ring = kernel.take_events()?;
+    let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone());
+    let mut agent = Agent {
+        settings,
+        kernel,
+        ring,
+        interfaces,
+        around,
+        swept: None,
+        desired: None,
+        desired_error: None,
+        foreign: 0,
+    };
+    agent.scan();
+    agent.around.life.ready();
+    agent.work()
+}
+
+impl Agent {
+    fn work(&mut self) -> Result<()> {
+        let sweep_every = Duration::from_millis(self.settings.sweep_ms);
+        let signal_every = Duration::from_millis(self.settings.signals_ms);
+        let start = Instant::now();
+        let (mut scanned, mut swept, mut signalled) = (start, start, start);
+        loop {
+            match self.around.orders.recv_timeout(TICK) {
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(order) => self.follow(order),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.drain()?;
+            let now = Instant::now();
+            if now.duration_since(swept) >= sweep_every {
+                swept = now;
+                self.sweep();
+            }
+            if now.duration_since(scanned) >= SCAN {
+                scanned = now;
+                self.scan();
+            }
+            if now.duration_since(signalled) >= signal_every {
+                signalled = now;
+                // A reader that is behind gets the next one: counters lose nothing.
+                let _full = self.around.table.try_send(self.table()?);
+            }
+        }
+        self.drain()?;
+        self.around.publisher.finish();
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let names = self.around.names.borrow().clone();
+        let clock = WallClock::read().context("the clocks")?;
+        let publisher = &mut self.around.publisher;
+        let drained = drain(&mut self.ring, |record| publisher.take(record, &names, clock));
+        self.foreign += drained.foreign;
+        let lost = self.kernel.counter(Counter::EventsLost)?;
+        publisher.tick(Instant::now(), lost);
+        Ok(())
+    }
+
+    fn sweep(&mut self) {
+        match self.kernel.sweep() {
+            Ok(took) => {
+                self.swept = Some(took);
+                self.around.life.recover("sweep");
+            }
+            Err(error) => self.around.life.degrade("sweep", reasons(&error)),
+        }
+    }
+
+    fn scan(&mut self) {
+        if let Err(errno) = self.interfaces.scan(&mut self.kernel) {
+            return self.around.life.degrade("interfaces", format!("cannot be listed: {errno}"));
+        }
+        let hooks = self.interfaces.status();
+        let missing: Vec<_> = hooks.iter().filter(|hook| !hook.attached).collect();
+        match missing.first() {
+            None if hooks.is_empty() => {
+                let patterns = self.settings.interfaces.join(", ");
+                self.around.life.degrade("interfaces", format!("none matches {patterns}"));
+            }
+            None => self.around.life.recover("interfaces"),
+            Some(first) => {
+                let why = first.why.as_deref().unwrap_or_default();
+                let what = format!(
+                    "{} of {} hooks are not attached, first {} {}: {why}",
+                    missing.len(),
+                    hooks.len(),
+                    first.interface,
+                    first.hook
+                );
+                self.around.life.degrade("interfaces", what);
+            }
+        }
+    }
+
+    fn follow(&mut self, order: Order) {
+        // Whoever asked and did not wait for the answer does not need it.
+        let _not_waited_for = match order {
+            Order::Stop => Ok(()),
+            Order::Desired(desired) => {
+                self.reconcile(desired);
+                Ok(())
+            }
+            Order::Status(answer) => answer.send(self.status()).map_err(drop),
+            Order::List(query, answer) => {
+                let names = self.around.names.borrow().clone();
+                answer
+                    .send(conntrack::list(&self.kernel, &names, &query).map_err(|error| reasons(&error)))
+                    .map_err(drop)
+            }
+            Order::Top(query, answer) => {
+                let names = self.around.names.borrow().clone();
+                answer.send(conntrack::top(&self.kernel, &names, &query).map_err(|error| reasons(&error))).map_err(drop)
+            }
+        };
+    }
+
+    fn reconcile(&mut self, desired: Option<Desired>) {
+        self.desired_error = None;
+        let entries = desired.as_ref().and_then(|desired| desired.conntrack_entries);
+        self.desired = desired;
+        let entries = entries.unwrap_or(self.settings.conntrack_entries);
+        match self.resize(entries) {
+            Ok(()) => self.around.life.recover("desired"),
+            Err(error) => {
+                let why = format!("{error:#}");
+                self.around.life.degrade("desired", why.clone());
+                self.desired_error = Some(why);
+            }
+        }
+    }
+
+    fn resize(&mut self, entries: u32) -> Result<()> {
+        let [v4, v6] = self.kernel.fill()?;
+        if v4.max != u64::from(entries) {
+            let resized = self.kernel.resize_v4(entries)?;
+            tracing::info!(from = v4.max, to = entries, moved = resized.moved, left = resized.left, took = ?resized.took, "IPv4 table resized");
+        }
+        if v6.max != u64::from(entries) {
+            let resized = self.kernel.resize_v6(entries)?;
+            tracing::info!(from = v6.max, to = entries, moved = resized.moved, left = resized.left, took = ?resized.took, "IPv6 table resized");
+        }
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let fill = self.kernel.fill().unwrap_or_default();
+        let tables =
+            [4, 6].into_iter().zip(fill).map(|(family, fill)| TableStatus { family, live: fill.live, max: fill.max });
+        let (edges_refused, not_understood) = self.around.publisher.counts();
+        let counters = Counter::ALL.iter().filter_map(|counter| {
+            let value = self.kernel.counter(*counter).ok()?;
+            Some((counter.name().to_owned(), value))
+        });
+        Status {
+            node: self.around.life.name().1.to_owned(),
+            mode: match self.settings.mode {
+                Policy::Observe => "observe".to_owned(),
+                Policy::Enforce => "enforce".to_owned(),
+            },
+            hooks: self.interfaces.status(),
+            tables: tables.collect(),
+            counters: counters.collect(),
+            desired: self.desired.clone(),
+            desired_error: self.desired_error.clone(),
+            sweep_cost_ns: self.swept.map(nanos),
+            edges_refused,
+            foreign_records: self.foreign + not_understood,
+        }
+    }
+
+    /// The fuller of the two tables, with both tables' counters.
+    fn table(&self) -> Result<Conntrack> {
+        let [v4, v6] = self.kernel.fill()?;
+        let fuller = if v6.live * v4.max > v4.live * v6.max { v6 } else { v4 };
+        let count = |counter| self.kernel.counter(counter);
+        let failures = BTreeMap::from([
+            ("E2BIG".to_owned(), count(Counter::InsertFull)?),
+            ("ENOMEM".to_owned(), count(Counter::InsertNoMemory)?),
+            ("EBUSY".to_owned(), count(Counter::InsertBusy)?),
+            ("other".to_owned(), count(Counter::InsertOther)?),
+        ]);
+        Ok(Conntrack {
+            live: fuller.live,
+            max: fuller.max,
+            inserts: count(Counter::Inserted)?,
+            insert_failures: failures,
+            refused_syns: count(Counter::PendingStored)? + count(Counter::PendingFailed)?,
+            dropped_syns: count(Counter::DroppedFull)?,
+            sweep_cost_ns: self.swept.map(nanos),
+        })
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,233 @@
+//! Folding handshakes into their edges, one bucket of time at a time.
+//!
+//! What is published is what came since the last time: a SYN that took a minute to get in is added to the bucket of its
+//! first copy, and readers add it to what they have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use synscope_abi::event::{Event, EventKind};
+use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
+use synscope_bus::message::flow::Vantage;
+use synscope_bus::subject::Shard;
+
+use crate::flow::{self, WallClock};
+use crate::names::Names;
+
+/// Edges in one bucket at most.
+const EDGES_MAX: usize = 20_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    client: IpAddr,
+    server: IpAddr,
+    port: u16,
+    vantage: Vantage,
+    start_unix_ns: u64,
+}
+
+/// What came since the last time.
+#[derive(Debug)]
+pub struct Edges {
+    node: String,
+    bucket_ns: u64,
+    slow_above_ns: u64,
+    open: HashMap<Key, EdgeBucket>,
+    refused: u64,
+}
+
+/// What a record says about a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    Measured { latency_ns: u64, retries: u64 },
+    Refused,
+    Unmeasured { retries: u64 },
+    HalfSeen,
+}
+
+impl Edges {
+    /// Nothing yet.
+    pub fn new(node: &str, bucket: Duration, slow_above: Duration) -> Self {
+        let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self {
+            node: node.to_owned(),
+            bucket_ns: ns(bucket).max(1),
+            slow_above_ns: ns(slow_above),
+            open: HashMap::new(),
+            refused: 0,
+        }
+    }
+
+    /// Whether a handshake of this length is slow.
+    pub const fn is_slow(&self, latency_ns: u64) -> bool {
+        latency_ns > self.slow_above_ns
+    }
+
+    /// Records that no edge was left for.
+    pub const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Takes what a record says about its connection's handshake, if it says anything.
+    pub fn take(&mut self, record: &Event, names: &Names, clock: WallClock) {
+        let Some(handshake) = handshake(record) else { return };
+        let Some((client, server)) = flow::addresses(record) else { return };
+        let first_ns = if record.syn_ns == 0 { record.at_ns } else { record.syn_ns };
+        let at_unix_ns = clock.offset_ns.saturating_add(first_ns);
+        let key = Key {
+            client,
+            server,
+            port: u16::from_be_bytes(record.server_port),
+            vantage: names.vantage(client, server),
+            start_unix_ns: at_unix_ns - at_unix_ns % self.bucket_ns,
+        };
+        let full = self.open.len() >= EDGES_MAX;
+        let bucket = match self.open.get_mut(&key) {
+            Some(bucket) => bucket,
+            None if full => {
+                self.refused += 1;
+                return;
+            }
+            // The name that the address has now is kept, whatever comes to live there later.
+            None => self.open.entry(key).or_insert_with(|| EdgeBucket {
+                edge: format!("{}->{}:{}", names.label(client), names.label(server), key.port),
+                vantage: key.vantage,
+                start_unix_ns: key.start_unix_ns,
+                length_ns: self.bucket_ns,
+                ..EdgeBucket::default()
+            }),
+        };
+        match handshake {
+            Handshake::Measured { latency_ns, retries } => {
+                bucket.n += 1;
+                bucket.slow += u64::from(latency_ns > self.slow_above_ns);
+                bucket.retries += retries;
+                bucket.latency_ns.record(latency_ns);
+            }
+            Handshake::Refused => bucket.refused += 1,
+            Handshake::Unmeasured { retries } => {
+                bucket.unmeasured += 1;
+                bucket.retries += retries;
+            }
+            Handshake::HalfSeen => bucket.half_seen += 1,
+        }
+    }
+
+    /// What is to be published, by shard; from here on it begins anew.
+    pub fn flush(&mut self) -> Vec<(Shard, EdgeBatch)> {
+        let mut merged: BTreeMap<(String, Vantage, u64), EdgeBucket> = BTreeMap::new();
+        for (key, bucket) in self.open.drain() {
+            match merged.entry((bucket.edge.clone(), key.vantage, key.start_unix_ns)) {
+                std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(bucket)),
+                // Several addresses of one workload.
+                std::collections::btree_map::Entry::Occupied(mut place) => place.get_mut().add(&bucket),
+            }
+        }
+        let mut batches: BTreeMap<Shard, EdgeBatch> = BTreeMap::new();
+        for ((edge, ..), bucket) in merged {
+            let batch = batches.entry(Shard::of_edge(&edge)).or_insert_with(|| EdgeBatch {
+                node: self.node.clone(),
+                slow_above_ns: self.slow_above_ns,
+                buckets: Vec::new(),
+            });
+            batch.buckets.push(bucket);
+        }
+        batches.into_iter().collect()
+    }
+}
+
+/// Each handshake ends in one of these records; a refused SYN adds one of its own each time.
+fn handshake(record: &Event) -> Option<Handshake> {
+    let retries = u64::from(record.syn_retries);
+    match EventKind::from_number(record.kind)? {
+        EventKind::Established if record.syn_ns == 0 || record.syn_ack_ns == 0 => {
+            Some(Handshake::Unmeasured { retries })
+        }
+        EventKind::Established => {
+            let latency_ns = record.syn_ack_ns.saturating_sub(record.syn_ns);
+            Some(Handshake::Measured { latency_ns, retries })
+        }
+        EventKind::Refused | EventKind::Dropped => Some(Handshake::Refused),
+        EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
+            Some(Handshake::Unmeasured { retries })
+        }
+        // A reset that answers the SYN: the port is closed, which is no latency.
+        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => Some(Handshake::Unmeasured { retries }),
+        EventKind::HalfSeen => Some(Handshake::HalfSeen),
+        EventKind::Opened
+        | EventKind::Closed
+        | EventKind::Reset
+        | EventKind::Denied
+        | EventKind::Retried
+        | EventKind::Heartbeat => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synscope_bus::document::Endpoints;
+
+    use super::*;
+    use crate::names::Directory;
+
+    const MS: u64 = 1_000_000;
+    const CLOCK: WallClock = WallClock { offset_ns: 1_700_000_000_000_000_000 };
+
+    fn record(kind: EventKind, client: u8, syn_ms: u64, syn_ack_ms: u64) -> Event {
+        let address = |last| {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&[10, 0, 0, last]);
+            bytes
+        };
+        Event {
+            at_ns: 90_000 * MS,
+            syn_ns: syn_ms * MS,
+            syn_ack_ns: syn_ack_ms * MS,
+            client: address(client),
+            server: address(9),
+            server_port: 80_u16.to_be_bytes(),
+            kind: kind as u8,
+            family: 4,
+            protocol: 6,
+            syn_retries: 1,
+            ..Event::default()
+        }
+    }
+
+    fn names() -> Names {
+        let own = [("10.0.0.1", "order"), ("10.0.0.2", "order"), ("10.0.0.9", "inventory")];
+        let workloads = own.map(|(address, name)| (address.parse().unwrap(), name.to_owned())).into();
+        Directory::new("a", Endpoints { workloads }).names()
+    }
+
+    #[test]
+    fn a_workloads_addresses_are_one_edge_and_buckets_go_by_the_first_syn() {
+        let mut edges = Edges::new("a", Duration::from_secs(10), Duration::from_millis(100));
+        edges.take(&record(EventKind::Established, 1, 5_000, 5_001), &names(), CLOCK);
+        edges.take(&record(EventKind::Established, 2, 9_000, 12_000), &names(), CLOCK);
+        edges.take(&record(EventKind::Dropped, 2, 9_500, 0), &names(), CLOCK);
+        edges.take(&record(EventKind::Established, 2, 0, 12_000), &names(), CLOCK);
+        edges.take(&record(EventKind::Opened, 2, 9_500, 0), &names(), CLOCK);
+
+        let batches = edges.flush();
+        let [(shard, batch)] = batches.as_slice() else { panic!("{batches:?}") };
+        assert_eq!(*shard, Shard::of_edge("order->inventory:80"));
+        let [first, later] = batch.buckets.as_slice() else { panic!("{batch:?}") };
+        assert_eq!((first.edge.as_str(), first.vantage), ("order->inventory:80", Vantage::Client));
+        assert_eq!((first.n, first.slow, first.retries, first.refused, first.unmeasured), (2, 1, 2, 1, 0));
+        assert_eq!(first.start_unix_ns, CLOCK.offset_ns);
+        assert_eq!((later.n, later.unmeasured), (0, 1), "without a SYN it is counted where it was seen");
+        assert!(edges.flush().is_empty());
+    }
+
+    #[test]
+    fn edges_beyond_the_bound_are_counted() {
+        let mut edges = Edges::new("a", Duration::from_secs(10), Duration::from_millis(100));
+        for port in 0..=u16::try_from(EDGES_MAX).unwrap() {
+            let record = Event { server_port: port.to_be_bytes(), ..record(EventKind::Established, 1, 5_000, 5_001) };
+            edges.take(&record, &names(), CLOCK);
+        }
+        assert_eq!(edges.refused(), 1);
+    }
+}

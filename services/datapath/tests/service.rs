@@ -1,0 +1,287 @@
+//! The whole service: a real nats-server, real packets between namespaces, commands, desired state, death and return.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+#[path = "../../../shared/bus/tests/nats/mod.rs"]
+mod nats;
+mod netns;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures::StreamExt;
+use nats::{Server, free_port};
+use netns::{Line, within};
+use synscope_bus::command::datapath::{GetStatus, ListConntrack, Status, TopConntrack};
+use synscope_bus::command::{ask, ask_health};
+use synscope_bus::connection::Connection;
+use synscope_bus::document::{Desired, Documents, Endpoints};
+use synscope_bus::inbox::Inbox;
+use synscope_bus::life::Phase;
+use synscope_bus::message::Message;
+use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
+use synscope_bus::message::flow::{FlowBatch, FlowKind, Vantage};
+use synscope_bus::message::signal::NodeSignals;
+use synscope_bus::subject::Wildcard;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const NODE: &str = "node-a";
+
+/// One agent, in the client's namespace, with everything it leaves behind.
+struct Agent {
+    line: Line,
+    port: u16,
+    pins: PathBuf,
+    config: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Agent {
+    fn new(name: &str, more: &str) -> Self {
+        let line = Line::new(name);
+        line.bridge();
+        let port = free_port();
+        let pins = PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id()));
+        let config = tempfile::tempdir().unwrap();
+        let endpoints = config.path().join("endpoints.toml");
+        std::fs::write(&endpoints, "[workloads]\n\"10.9.0.1\" = \"shop/order\"\n").unwrap();
+        let text = format!(
+            "node = '{NODE}'\npins = '{}'\nnetns = '/run/netns/{}'\ninterfaces = ['eth*']\ntime_scale = 50.0\nsignals_ms = 100\nsweep_ms = 100\nendpoints = '{}'\n{more}\n[nats]\nurl = 'nats://127.0.0.1:{port}'\n",
+            pins.display(),
+            line.client,
+            endpoints.display(),
+        );
+        std::fs::write(config.path().join("datapath.toml"), text).unwrap();
+        Self { line, port, pins, config, child: None }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_synscope-datapath"));
+        command.arg("--config").arg(self.config.path().join("datapath.toml"));
+        command
+    }
+
+    fn start(&mut self) {
+        self.child = Some(self.command().stderr(Stdio::inherit()).spawn().unwrap());
+    }
+
+    /// Kill -9.
+    fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how long it took to end.
+    fn terminate(&mut self) -> Duration {
+        let mut child = self.child.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        let start = std::time::Instant::now();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert!(child.wait().unwrap().success());
+        start.elapsed()
+    }
+
+    async fn connect(&self) -> Connection {
+        let connection = Connection::start(&format!("nats://127.0.0.1:{}", self.port), "test").await.unwrap();
+        timeout(DEADLINE, connection.connected()).await.unwrap();
+        connection
+    }
+
+    fn server(&self) -> TcpListener {
+        within(&self.line.server, || TcpListener::bind("10.9.0.2:80").unwrap())
+    }
+
+    fn client(&self) -> TcpStream {
+        within(&self.line.client, || TcpStream::connect("10.9.0.2:80").unwrap())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        let _nothing_pinned = std::fs::remove_dir_all(&self.pins);
+    }
+}
+
+async fn ready(connection: &Connection) {
+    let ready = async {
+        while !ask_health(connection, "datapath", NODE).await.is_ok_and(|health| health.phase == Phase::Ready) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, ready).await.expect("the service gets ready");
+}
+
+async fn status(connection: &Connection) -> Status {
+    ask(connection, NODE, &GetStatus {}).await.unwrap()
+}
+
+async fn next<M: Message, T>(messages: &mut Subscriber, pick: impl Fn(M) -> Option<T>) -> T {
+    let mut inbox = Inbox::default();
+    let found = async {
+        loop {
+            let message = messages.next().await.unwrap();
+            if let Some(found) = inbox.read::<M>(&message).and_then(|received| pick(received.message)) {
+                assert_eq!(inbox.counts().foreign, 0);
+                return found;
+            }
+        }
+    };
+    timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("no such {} message within {DEADLINE:?}", M::SCHEMA))
+}
+
+fn measured(batch: EdgeBatch) -> Option<EdgeBucket> {
+    batch.buckets.into_iter().find(|bucket| bucket.n > 0)
+}
+
+/// Starts before NATS does; what happened meanwhile arrives when a server comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late() {
+    let mut agent = Agent::new("svc", "");
+    let listener = agent.server();
+    agent.start();
+    let link = agent.pins.join("link-eth0-egress");
+    let attached = async {
+        while !link.exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, attached).await.expect("it attaches without NATS");
+    let early = agent.client();
+
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let subscribe = async |wildcard: Wildcard| connection.client().subscribe(wildcard.to_string()).await.unwrap();
+    let (mut edges, mut flows) = (subscribe(Wildcard::Edges).await, subscribe(Wildcard::Flows).await);
+    let mut signals = subscribe(Wildcard::Signals).await;
+    let bucket = next(&mut edges, measured).await;
+    assert_eq!((bucket.edge.as_str(), bucket.vantage), ("shop/order->10.9.0.2:80", Vantage::Client));
+    assert_eq!((bucket.n, bucket.slow, bucket.length_ns), (1, 0, 200_000_000));
+    let established = |batch: FlowBatch| batch.events.into_iter().find(|event| event.kind == FlowKind::Established);
+    let flow = next(&mut flows, established).await;
+    assert_eq!(flow.source_workload.as_deref(), Some("shop/order"));
+    assert!(flow.server_latency_ns.unwrap() < 100_000_000);
+    let live = next(&mut signals, |signals: NodeSignals| signals.conntrack.value().map(|table| table.live)).await;
+    assert!(live >= 1);
+
+    ready(&connection).await;
+    let port = early.local_addr().unwrap().port();
+    let query = ListConntrack { port: Some(port), limit: 10, ..ListConntrack::default() };
+    let part = ask(&connection, NODE, &query).await.unwrap();
+    let [entry] = part.entries.as_slice() else { panic!("{part:?}") };
+    assert_eq!((entry.state.as_str(), entry.destination.as_str()), ("established", "10.9.0.2"));
+    let top = ask(&connection, NODE, &TopConntrack { limit: 1 }).await.unwrap();
+    assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
+    let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap().get(NODE).await.unwrap();
+    assert!(endpoints.is_some(), "the others are told who lives here");
+    let hooks = status(&connection).await.hooks;
+    assert!(hooks.len() == 2 && hooks.iter().all(|hook| hook.attached), "{hooks:?}");
+
+    assert!(agent.terminate() < Duration::from_secs(5));
+    drop(listener);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_connection() {
+    let mut agent = Agent::new("dsr", "conntrack_entries = 1000");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let listener = agent.server();
+    agent.start();
+    ready(&connection).await;
+    assert_eq!(status(&connection).await.tables[0].max, 1000);
+    let mut client = agent.client();
+    let mut accepted = listener.accept().unwrap().0;
+
+    let documents = Documents::<Desired>::open(&connection).await.unwrap();
+    documents.compare_and_set(NODE, &Desired { conntrack_entries: Some(3000) }, 0).await.unwrap();
+    let resized = async {
+        while status(&connection).await.tables[0].max != 3000 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, resized).await.unwrap();
+
+    agent.kill();
+    client.write_all(b"while the service is dead").unwrap();
+    let mut read = [0; 25];
+    accepted.read_exact(&mut read).unwrap();
+    agent.start();
+    ready(&connection).await;
+    let after = status(&connection).await;
+    assert_eq!(after.tables[0].max, 3000);
+    assert_eq!(after.counters["unmeasured_mid_stream"], 0, "no connection was made anew");
+    let query = ListConntrack { port: Some(80), limit: 10, ..ListConntrack::default() };
+    let entries = ask(&connection, NODE, &query).await.unwrap().entries;
+    assert!(entries.len() == 1 && entries[0].server_latency_ns.is_some(), "{entries:?}");
+
+    let too_small = Desired { conntrack_entries: Some(0) };
+    documents.put(NODE, &too_small).await.unwrap();
+    let refused = async {
+        while status(&connection).await.desired_error.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, refused).await.unwrap();
+    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
+    assert!(health.degradations["desired"].contains("cannot be resized to 0"), "{health:?}");
+
+    agent.terminate();
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
+    assert!(!agent.pins.exists());
+    client.write_all(b"x").unwrap();
+    assert_eq!(accepted.read(&mut read).unwrap(), 1, "packets pass without us, too");
+    drop(accepted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgotten() {
+    let mut agent = Agent::new("ifs", "");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    agent.start();
+    ready(&connection).await;
+    let hooks = async |count: usize| {
+        let seen = async {
+            loop {
+                let hooks = status(&connection).await.hooks;
+                if hooks.iter().filter(|hook| hook.attached).count() == count {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(DEADLINE, seen).await.unwrap_or_else(|_| panic!("never {count} hooks"));
+    };
+    hooks(2).await;
+    for _again in 0..2 {
+        netns::ip(&format!("-n {} link add eth7 type veth peer name other", agent.line.client));
+        hooks(4).await;
+        netns::ip(&format!("-n {} link del eth7", agent.line.client));
+        hooks(2).await;
+    }
+    assert!(!agent.pins.join("link-eth7-ingress").exists());
+}
+
+#[test]
+fn a_wrong_configuration_names_the_key() {
+    let output = |variable: &str, value: &str| {
+        let service = Command::new(env!("CARGO_BIN_EXE_synscope-datapath")).env(variable, value).output().unwrap();
+        assert!(!service.status.success());
+        String::from_utf8(service.stderr).unwrap()
+    };
+    assert!(output("SYNSCOPE_INTERFACE", "x").contains("did you mean \"interfaces\""));
+    assert!(output("SYNSCOPE_TIME_SCALE", "-1").contains("\"time_scale\" is -1"));
+    assert!(output("SYNSCOPE_CONFIG", "/nowhere.toml").contains("/nowhere.toml"));
+}
