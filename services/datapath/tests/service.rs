@@ -176,8 +176,8 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     ready(&connection).await;
     let port = early.local_addr().unwrap().port();
     let query = ListConntrack { port: Some(port), limit: 10, ..ListConntrack::default() };
-    let part = ask(&connection, NODE, &query).await.unwrap();
-    let [entry] = part.entries.as_slice() else { panic!("{part:?}") };
+    let listed = ask(&connection, NODE, &query).await.unwrap();
+    let [entry] = listed.entries.as_slice() else { panic!("{listed:?}") };
     assert_eq!((entry.state.as_str(), entry.destination.as_str()), ("established", "10.9.0.2"));
     let top = ask(&connection, NODE, &TopConntrack { limit: 1 }).await.unwrap();
     assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
