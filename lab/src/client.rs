@@ -1,0 +1,62 @@
+//! The REST API as any user sees it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use synscope_bus::message::incident::Incident;
+
+/// A client of the API on this machine.
+#[derive(Debug)]
+pub(crate) struct Api {
+    base: String,
+    agent: ureq::Agent,
+}
+
+#[derive(Deserialize)]
+struct Incidents {
+    incidents: Vec<Incident>,
+}
+
+impl Api {
+    /// Not connected yet.
+    pub(crate) fn new(port: u16) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .http_status_as_error(false)
+            .build();
+        Self { base: format!("http://127.0.0.1:{port}"), agent: config.into() }
+    }
+
+    /// Whether the service takes requests and both nodes were heard of.
+    pub(crate) fn is_ready(&self) -> bool {
+        let ready = self.agent.get(format!("{}/readyz", self.base)).call();
+        let nodes = || self.get("/v1/nodes").ok().and_then(|nodes| nodes["nodes"].as_array().map(Vec::len));
+        ready.is_ok_and(|answer| answer.status() == 200) && nodes() == Some(2)
+    }
+
+    /// All incidents.
+    pub(crate) fn incidents(&self) -> Result<Vec<Incident>> {
+        let answer: Incidents = serde_json::from_value(self.get("/v1/incidents")?).context("GET /v1/incidents")?;
+        Ok(answer.incidents)
+    }
+
+    /// Applies an incident's fix.
+    pub(crate) fn apply_fix(&self, id: &str) -> Result<Value> {
+        let path = format!("/v1/incidents/{id}/fix");
+        let mut answer = self.agent.post(format!("{}{path}", self.base)).send_json(json!({}))?;
+        let body = answer.body_mut().read_to_string()?;
+        ensure!(answer.status().is_success(), "POST {path}: {} {body}", answer.status());
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// Any document.
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
+        let mut answer =
+            self.agent.get(format!("{}{path}", self.base)).call().with_context(|| format!("GET {path}"))?;
+        let body = answer.body_mut().read_to_string()?;
+        ensure!(answer.status().is_success(), "GET {path}: {} {body}", answer.status());
+        serde_json::from_str(&body).with_context(|| format!("GET {path}"))
+    }
+}

@@ -1,0 +1,207 @@
+//! The programs under test, as processes: nats-server, an agent per node, analyzer and api.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::netns::{self, Netns, Topology};
+
+/// How long a program may take to end before it is killed.
+const END: Duration = Duration::from_secs(6);
+
+/// How the nodes' tables are set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tables {
+    /// Capacity of each table on node a, where the clients are.
+    pub(crate) entries_a: u32,
+    /// Whether a full table drops.
+    pub(crate) enforce: bool,
+}
+
+/// A running program; it is ended when dropped.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    child: Child,
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let started = Instant::now();
+        let told = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        while told.is_ok() && started.elapsed() < END {
+            if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!("{} did not end by itself: killed", self.name);
+        if self.child.kill().is_err() || self.child.wait().is_err() {
+            eprintln!("{} is left behind", self.name);
+        }
+    }
+}
+
+/// All programs of one run; the server ends last.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    programs: Vec<Program>,
+    nats: Option<Program>,
+    pins: Vec<PathBuf>,
+    folder: tempfile::TempDir,
+    bin: PathBuf,
+    nats_binary: PathBuf,
+    pub(crate) nats_port: u16,
+    pub(crate) api_port: u16,
+}
+
+impl Cluster {
+    /// Starts them all. `bin` holds the services; `nats_binary` is the server.
+    pub(crate) fn start(
+        bin: &Path,
+        nats_binary: &Path,
+        topology: &Topology,
+        tables: Tables,
+        time_scale: f64,
+    ) -> Result<Self> {
+        let mut cluster = Self {
+            programs: Vec::new(),
+            nats: None,
+            pins: Vec::new(),
+            folder: tempfile::tempdir()?,
+            bin: bin.to_owned(),
+            nats_binary: nats_binary.to_owned(),
+            nats_port: free_port()?,
+            api_port: free_port()?,
+        };
+        cluster.start_nats()?;
+        let a = Agent {
+            node: "node-a",
+            netns: &topology.node_a,
+            pods: &[&topology.order, &topology.batch],
+            entries: tables.entries_a,
+            enforce: tables.enforce,
+        };
+        let workloads_a = format!("\"{}\" = \"shop/order\"\n\"{}\" = \"shop/batch\"\n", netns::ORDER, netns::BATCH);
+        cluster.start_agent(&a, &workloads_a, time_scale)?;
+        let b = Agent {
+            node: "node-b",
+            netns: &topology.node_b,
+            pods: &[&topology.inventory, &topology.sink],
+            entries: 262_144,
+            enforce: false,
+        };
+        let workloads_b =
+            format!("\"{}\" = \"shop/inventory\"\n\"{}\" = \"shop/sink\"\n", netns::INVENTORY, netns::SINK);
+        cluster.start_agent(&b, &workloads_b, time_scale)?;
+        let nats = format!("[nats]\nurl = 'nats://127.0.0.1:{}'\n", cluster.nats_port);
+        cluster.start_service("analyzer", "analyzer", &format!("time_scale = {time_scale:.1}\n{nats}"))?;
+        let listen = format!("listen = '127.0.0.1:{}'\n", cluster.api_port);
+        cluster.start_service("api", "api", &format!("{listen}{nats}"))?;
+        Ok(cluster)
+    }
+
+    /// Where the services' logs are.
+    pub(crate) fn logs(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Keeps logs and store when the run is over.
+    pub(crate) fn keep_logs(&mut self) {
+        self.folder.disable_cleanup(true);
+    }
+
+    fn start_nats(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.nats_binary);
+        command
+            .args(["-a", "127.0.0.1", "-p", &self.nats_port.to_string(), "-js", "-sd"])
+            .arg(self.folder.path().join("nats"));
+        self.nats = Some(self.run("nats-server", command)?);
+        Ok(())
+    }
+
+    fn start_agent(&mut self, agent: &Agent<'_>, workloads: &str, time_scale: f64) -> Result<()> {
+        let Agent { node, netns, pods, entries, enforce } = *agent;
+        let endpoints = self.folder.path().join(format!("{node}-endpoints.toml"));
+        fs::write(&endpoints, format!("[workloads]\n{workloads}"))?;
+        let pins = netns::pins(node);
+        let watched: Vec<_> = pods.iter().map(|pod| format!("'{}'", pod.path().display())).collect();
+        let mode = if enforce { "enforce" } else { "observe" };
+        let text = format!(
+            "node = '{node}'\npins = '{}'\nnetns = '{}'\nwatched_netns = [{}]\ninterfaces = ['pod-*', 'eth0']\nmode = '{mode}'\n\
+             conntrack_entries = {entries}\nsweep_ms = 200\nsignals_ms = 500\ntime_scale = {time_scale:.1}\nendpoints = '{}'\n\
+             [timeouts]\nclosed = 1\nclosing = 2\nother = 5\n[nats]\nurl = 'nats://127.0.0.1:{}'\n",
+            pins.display(),
+            netns.path().display(),
+            watched.join(", "),
+            endpoints.display(),
+            self.nats_port,
+        );
+        self.pins.push(pins);
+        self.start_service("datapath", node, &text)
+    }
+
+    fn start_service(&mut self, service: &str, name: &str, configuration: &str) -> Result<()> {
+        let file = self.folder.path().join(format!("{name}.toml"));
+        fs::write(&file, configuration)?;
+        let mut command = Command::new(self.bin.join(format!("synscope-{service}")));
+        command.arg("--config").arg(&file);
+        let program = self.run(name, command)?;
+        self.programs.push(program);
+        Ok(())
+    }
+
+    fn run(&self, name: &str, mut command: Command) -> Result<Program> {
+        let log = File::create(self.folder.path().join(format!("{name}.log")))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+        Ok(Program { name: name.to_owned(), child })
+    }
+
+    /// Says which program has ended, if one has.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        for program in self.programs.iter_mut().chain(&mut self.nats) {
+            if let Some(status) = program.child.try_wait()? {
+                let log = fs::read_to_string(self.folder.path().join(format!("{}.log", program.name)))?;
+                let last: Vec<_> = log.lines().rev().take(12).collect();
+                let last: Vec<_> = last.into_iter().rev().collect();
+                bail!("{} ended with {status}; its last words:\n{}", program.name, last.join("\n"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.programs.clear();
+        self.nats = None;
+        for pins in &self.pins {
+            match fs::remove_dir_all(pins) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    eprintln!("{} is left behind: {error}", pins.display());
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Agent<'a> {
+    node: &'a str,
+    netns: &'a Netns,
+    pods: &'a [&'a Netns],
+    entries: u32,
+    enforce: bool,
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

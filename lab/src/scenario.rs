@@ -1,0 +1,154 @@
+//! The incidents that can be played, and what is to be found in each.
+
+use std::time::Duration;
+
+use crate::cluster::Tables;
+
+/// What goes wrong while a burst lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// A batch job wants so many connections at once.
+    Batch(usize),
+    /// SYNs to the server's node are held back by so long, on the wire that no agent watches.
+    DelaySyns(Duration),
+    /// So many percent of the SYNs are lost on that wire.
+    LoseSyns(u64),
+    /// A batch job as above, and the server answers later by so long.
+    BatchAndSlowServer(usize, Duration),
+    /// The server accepts nothing.
+    StopAccepting,
+}
+
+/// When bursts come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Schedule {
+    /// In equal intervals.
+    Every(Duration),
+    /// In these intervals, again and again.
+    Unequal(&'static [Duration]),
+}
+
+impl Schedule {
+    /// From the burst of this number to the next.
+    pub(crate) fn interval(&self, number: usize) -> Duration {
+        match self {
+            Self::Every(period) => *period,
+            Self::Unequal(intervals) => intervals.get(number % intervals.len().max(1)).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// How the incident is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The fix is applied through the API, and verified by the next bursts.
+    Verified,
+    /// Something is advised; nothing that synscope could apply.
+    Advised,
+}
+
+/// What is to be found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
+    /// The incident's kind: the first cause's name.
+    pub(crate) kind: &'static str,
+    /// The cause's node, where it is one node's.
+    pub(crate) node: Option<&'static str>,
+    /// A cause that must be weighed and refuted.
+    pub(crate) refuted: Option<&'static str>,
+    /// A cause that must be called correlated, and no more.
+    pub(crate) correlated: Option<&'static str>,
+    /// SYNs are lost and sent again, not held back.
+    pub(crate) loss: bool,
+    /// How it ends.
+    pub(crate) end: End,
+}
+
+/// One incident to play.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) tables: Tables,
+    pub(crate) schedule: Schedule,
+    pub(crate) burst: Duration,
+    pub(crate) fault: Fault,
+    /// A pinned LRU map of Cilium's name on node a, at 97.7 %.
+    pub(crate) cilium_map: bool,
+    /// None: no incident must be found.
+    pub(crate) expected: Option<Expected>,
+}
+
+const S: fn(u64) -> Duration = Duration::from_secs;
+const PERIOD: Schedule = Schedule::Every(Duration::from_secs(20));
+/// The article's 10 to 15 minutes, played 30 times as fast.
+const WAVES: [Duration; 4] =
+    [Duration::from_secs(20), Duration::from_secs(28), Duration::from_secs(23), Duration::from_secs(30)];
+const SMALL: Tables = Tables { entries_a: 4096, enforce: true };
+const LARGE: Tables = Tables { entries_a: 65_536, enforce: true };
+
+/// All of them.
+pub(crate) fn all() -> Vec<Scenario> {
+    let base = Scenario {
+        name: "ct-full",
+        about: "every 20 s a batch job fills node a's connection table, which drops what does not fit",
+        tables: SMALL,
+        schedule: PERIOD,
+        burst: S(5),
+        fault: Fault::Batch(6000),
+        cilium_map: false,
+        expected: Some(Expected {
+            kind: "ct-full",
+            node: Some("node-a"),
+            refuted: Some("path-loss"),
+            correlated: None,
+            loss: true,
+            end: End::Verified,
+        }),
+    };
+    let advised = |kind, loss| Expected { kind, node: None, refuted: None, correlated: None, loss, end: End::Advised };
+    vec![
+        base,
+        Scenario {
+            name: "quiet",
+            about: "normal traffic, and batches below every limit",
+            tables: LARGE,
+            expected: None,
+            ..base
+        },
+        Scenario {
+            name: "ct-full-harmless",
+            about: "the table is as full, but what does not fit passes; the server is slow at the same times",
+            tables: Tables { enforce: false, ..SMALL },
+            fault: Fault::BatchAndSlowServer(6000, Duration::from_millis(400)),
+            expected: Some(Expected { refuted: Some("ct-full"), ..advised("slow-server", false) }),
+            ..base
+        },
+        Scenario {
+            name: "seed",
+            about: "the article's case: SYNs come 520 ms late in unequal intervals, while Cilium's map is at 97.7 %",
+            tables: LARGE,
+            schedule: Schedule::Unequal(&WAVES),
+            fault: Fault::DelaySyns(Duration::from_millis(520)),
+            cilium_map: true,
+            expected: Some(Expected { correlated: Some("cilium-ct-full"), ..advised("delay", false) }),
+            ..base
+        },
+        Scenario {
+            name: "syn-loss",
+            about: "a third of the SYNs is lost between the nodes, every 20 s",
+            tables: LARGE,
+            fault: Fault::LoseSyns(34),
+            expected: Some(advised("path-loss", true)),
+            ..base
+        },
+        Scenario {
+            name: "listen-overflow",
+            about: "the server stops to accept, every 20 s",
+            tables: LARGE,
+            fault: Fault::StopAccepting,
+            expected: Some(Expected { node: Some("node-b"), ..advised("listen-overflow", true) }),
+            ..base
+        },
+    ]
+}
