@@ -42,6 +42,7 @@ pub struct Edges {
 enum Handshake {
     Measured { latency_ns: u64, retries: u64 },
     Refused,
+    Dropped,
     Unmeasured { retries: u64 },
     HalfSeen,
 }
@@ -106,6 +107,10 @@ impl Edges {
                 bucket.latency_ns.record(latency_ns);
             }
             Handshake::Refused => bucket.refused += 1,
+            Handshake::Dropped => {
+                bucket.refused += 1;
+                bucket.dropped += 1;
+            }
             Handshake::Unmeasured { retries } => {
                 bucket.unmeasured += 1;
                 bucket.retries += retries;
@@ -148,7 +153,8 @@ fn handshake(record: &Event) -> Option<Handshake> {
             let latency_ns = record.syn_ack_ns.saturating_sub(record.syn_ns);
             Some(Handshake::Measured { latency_ns, retries })
         }
-        EventKind::Refused | EventKind::Dropped => Some(Handshake::Refused),
+        EventKind::Refused => Some(Handshake::Refused),
+        EventKind::Dropped => Some(Handshake::Dropped),
         EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
             Some(Handshake::Unmeasured { retries })
         }
@@ -215,7 +221,7 @@ mod tests {
         assert_eq!(*shard, Shard::of_edge("order->inventory:80"));
         let [first, later] = batch.buckets.as_slice() else { panic!("{batch:?}") };
         assert_eq!((first.edge.as_str(), first.vantage), ("order->inventory:80", Vantage::Client));
-        assert_eq!((first.n, first.slow, first.retries, first.refused, first.unmeasured), (2, 1, 2, 1, 0));
+        assert_eq!((first.n, first.slow, first.retries, first.dropped, first.unmeasured), (2, 1, 2, 1, 0));
         assert_eq!(first.start_unix_ns, CLOCK.offset_ns);
         assert_eq!((later.n, later.unmeasured), (0, 1), "without a SYN it is counted where it was seen");
         assert!(edges.flush().is_empty());

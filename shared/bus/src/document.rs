@@ -65,6 +65,12 @@ pub enum DocumentError {
         /// What went wrong.
         source: kv::EntryError,
     },
+    /// The keys could not be listed.
+    #[error("the documents cannot be listed")]
+    List {
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// It is no document of this kind.
     #[error("{key} is no valid document")]
     Foreign {
@@ -110,6 +116,25 @@ impl<D: Document> Documents<D> {
             Some(entry) if entry.operation == kv::Operation::Put => Ok(Some((read(&entry)?, entry.revision))),
             _ => Ok(None),
         }
+    }
+
+    /// All documents that are there, by key. One that is not valid is logged and left out.
+    pub async fn all(&self) -> Result<Vec<(String, D)>, DocumentError> {
+        let unread = |source: Box<dyn std::error::Error + Send + Sync>| DocumentError::List { source };
+        let mut keys = self.store.keys().await.map_err(|error| unread(error.into()))?;
+        let mut all = Vec::new();
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(|error| unread(error.into()))?;
+            match self.get(&key).await {
+                Ok(Some((document, _revision))) => all.push((key, document)),
+                Ok(None) => {}
+                Err(error @ DocumentError::Foreign { .. }) => {
+                    tracing::warn!(key, error = &error as &dyn std::error::Error, "a document is left out");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     /// Writes it whatever was there; for documents with one writer.

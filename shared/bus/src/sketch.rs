@@ -5,6 +5,7 @@
 //! at most 1/128. Integers only: the same value falls into the same bucket on every machine.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,25 @@ impl Sketch {
             }
         }
         None
+    }
+
+    /// How many latencies are above this one, off by those within 1 % of it.
+    pub fn count_above(&self, latency_ns: u64) -> u64 {
+        let above = (Bound::Excluded(bucket_of(latency_ns)), Bound::Unbounded);
+        self.counts.range(above).fold(0, |sum, (_, n)| sum.saturating_add(*n))
+    }
+
+    /// Latencies, off by at most 1 %, and how many there are of each; smallest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.counts.iter().map(|(bucket, count)| (middle_of(*bucket), *count))
+    }
+
+    /// Forgets half of what was counted.
+    pub fn halve(&mut self) {
+        for count in self.counts.values_mut() {
+            *count /= 2;
+        }
+        self.counts.retain(|_, count| *count > 0);
     }
 
     fn add(&mut self, bucket: u16, count: u64) {

@@ -261,7 +261,7 @@ fn check_token(token: &str) -> Result<(), SubjectError> {
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every version, unlike std's hasher.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -24,8 +24,10 @@ pub struct EdgeBucket {
     pub slow: u64,
     /// SYNs sent again.
     pub retries: u64,
-    /// SYNs refused by the node.
+    /// SYNs that the node's table had no room for: they passed untracked, or were dropped.
     pub refused: u64,
+    /// Those of them that were dropped.
+    pub dropped: u64,
     /// Connections whose latency could not be measured.
     pub unmeasured: u64,
     /// Flows of which only one direction was seen; in no other count.
@@ -41,6 +43,7 @@ impl EdgeBucket {
         self.slow = self.slow.saturating_add(other.slow);
         self.retries = self.retries.saturating_add(other.retries);
         self.refused = self.refused.saturating_add(other.refused);
+        self.dropped = self.dropped.saturating_add(other.dropped);
         self.unmeasured = self.unmeasured.saturating_add(other.unmeasured);
         self.half_seen = self.half_seen.saturating_add(other.half_seen);
         self.latency_ns.merge(&other.latency_ns);

@@ -199,8 +199,10 @@ pub struct Spike {
     pub slow: u64,
     /// SYNs sent again.
     pub retries: u64,
-    /// SYNs refused by the node's own table.
+    /// SYNs that a node's own table had no room for.
     pub refused: u64,
+    /// Those of them that it dropped.
+    pub dropped: u64,
     /// Their median latency, ns.
     pub p50_ns: u64,
     /// Their 99th percentile, ns.

@@ -1,0 +1,133 @@
+//! What a cause is judged by: one edge's spikes, both ends' views, and the nodes.
+
+use synscope_bus::message::incident::{Cause, Evidence, Finding, Spike};
+
+use crate::nodes::{Counter, Moved, Nodes};
+
+/// An edge as one vantage sees it.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The node that measured.
+    pub node: String,
+    /// What it saw within each of the case's spikes.
+    pub spikes: Vec<Spike>,
+    /// Its usual median, ns.
+    pub normal_ns: Option<u64>,
+}
+
+impl View {
+    fn sum(&self, of: impl Fn(&Spike) -> u64) -> u64 {
+        self.spikes.iter().map(of).sum()
+    }
+
+    /// Connections that were slow.
+    pub fn slow(&self) -> u64 {
+        self.sum(|spike| spike.slow)
+    }
+
+    /// SYNs sent again.
+    pub fn retries(&self) -> u64 {
+        self.sum(|spike| spike.retries)
+    }
+
+    /// The largest median of the slow ones, ns; where none was slow, the usual median.
+    pub fn slow_ns(&self) -> u64 {
+        let slow = self.spikes.iter().map(|spike| spike.p50_ns).max().filter(|slow| *slow > 0);
+        slow.or(self.normal_ns).unwrap_or(0)
+    }
+}
+
+/// Loss or delay: the first question (DIAGNOSIS.md 3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pattern {
+    /// SYNs were sent again: latencies come in steps of 1, 3, 7 s, or of whole seconds.
+    Loss,
+    /// Slow without a SYN sent again.
+    Delay,
+    /// Some of both, or too little to tell.
+    Mixed,
+}
+
+/// One edge that has spikes.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// The edge.
+    pub edge: &'a str,
+    /// Its spikes, from the vantage that tells most.
+    pub spikes: &'a [Spike],
+    /// The client's node's view; none where no agent was there.
+    pub client: Option<View>,
+    /// The server's node's view; none where no agent was there.
+    pub server: Option<View>,
+    /// All nodes.
+    pub nodes: &'a Nodes,
+}
+
+impl Case<'_> {
+    /// Loss or delay.
+    pub fn pattern(&self) -> Pattern {
+        let slow = self.views().map(View::slow).max().unwrap_or(0);
+        let retries = self.client.as_ref().or(self.server.as_ref()).map_or(0, View::retries);
+        let dropped: u64 = self.spikes.iter().map(|spike| spike.dropped).sum();
+        if retries + dropped > 0 && (retries + dropped) * 2 >= slow {
+            Pattern::Loss
+        } else if slow > 0 && retries * 10 < slow {
+            Pattern::Delay
+        } else {
+            Pattern::Mixed
+        }
+    }
+
+    /// The nodes at both ends, client first, each once.
+    pub fn nodes_at_ends(&self) -> Vec<&str> {
+        let mut nodes: Vec<&str> = self.views().map(|view| view.node.as_str()).collect();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Connections in the spikes that suffered: slow ones, and SYNs that were dropped.
+    pub fn suffering(&self) -> u64 {
+        self.spikes.iter().map(|spike| spike.slow + spike.dropped).sum()
+    }
+
+    /// How a counter moved on a node.
+    pub fn moved(&self, node: &str, counter: Counter) -> Option<Moved> {
+        self.nodes.moved(node, counter, self.spikes)
+    }
+
+    fn views(&self) -> impl Iterator<Item = &View> {
+        self.client.iter().chain(&self.server)
+    }
+}
+
+/// A cause with nothing said yet.
+pub fn cause(name: &str, node: Option<&str>) -> Cause {
+    Cause { name: name.to_owned(), node: node.map(str::to_owned), ..Cause::default() }
+}
+
+/// A cause that needs a source that could not be read.
+pub fn not_observed(name: &str, node: Option<&str>, source: &str) -> Cause {
+    Cause {
+        finding: Finding::NotObserved,
+        summary: format!("{source} was not observed, so this can be neither shown nor excluded"),
+        ..cause(name, node)
+    }
+}
+
+/// A counter's moves as evidence.
+pub fn counted(counter: Counter, moved: Moved, node: &str) -> Evidence {
+    number(counter.name(), moved.inside, Some(moved.outside), "1", Some(node))
+}
+
+/// A number as evidence.
+pub fn number(name: &str, value: u64, baseline: Option<u64>, unit: &str, node: Option<&str>) -> Evidence {
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let float = |n: u64| n as f64;
+    Evidence {
+        name: name.to_owned(),
+        value: float(value),
+        baseline: baseline.map(float),
+        unit: unit.to_owned(),
+        node: node.map(str::to_owned),
+    }
+}

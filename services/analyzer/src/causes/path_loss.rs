@@ -1,0 +1,58 @@
+//! SYNs are lost on the way between the nodes.
+//!
+//! Necessary: the client sends SYNs again, and the server's node does not see them come twice. Against: anything on
+//! either node that dropped them.
+
+use synscope_bus::message::incident::{Cause, Evidence, Finding};
+
+use crate::case::{Case, Pattern, cause, counted, not_observed, number};
+use crate::nodes::Counter;
+
+const NAME: &str = "path-loss";
+/// What drops packets on a node, and would explain it all.
+const LOCAL: [Counter; 3] = [Counter::TableDropped, Counter::NfDrop, Counter::ListenOverflows];
+
+pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
+    let (Some(client), Some(server)) = (&case.client, &case.server) else {
+        return vec![not_observed(NAME, None, "one of the two nodes")];
+    };
+    let mut found = cause(NAME, None);
+    let (again, twice) = (client.retries(), server.retries());
+    let sent_again = number("SYNs sent again", again, None, "1", Some(&client.node));
+    let came_twice = number("SYNs that came to the server's node again", twice, None, "1", Some(&server.node));
+    if case.pattern() != Pattern::Loss {
+        found.finding = Finding::Refuted;
+        found.summary = "no or too few SYNs were sent again".to_owned();
+        found.evidence_against = vec![sent_again];
+        return vec![found];
+    }
+    let local: Vec<Evidence> = local_drops(case, again);
+    if !local.is_empty() {
+        found.finding = Finding::Refuted;
+        found.summary = "drops on the nodes themselves explain the SYNs sent again".to_owned();
+        found.evidence_against = local;
+    } else if twice * 5 > again {
+        found.finding = Finding::Refuted;
+        found.summary = "the SYNs came to the server's node each time: they were not lost before it".to_owned();
+        found.evidence_against = vec![sent_again, came_twice];
+    } else {
+        found.finding = Finding::Confirmed;
+        found.score = 0.93;
+        found.summary = format!(
+            "{again} SYNs were sent again, {twice} of them came to the server's node twice, and neither node dropped any"
+        );
+        found.evidence_for = vec![sent_again, came_twice];
+    }
+    vec![found]
+}
+
+/// Drops on the nodes that reach half of what was sent again.
+fn local_drops(case: &Case<'_>, sent_again: u64) -> Vec<Evidence> {
+    let nodes = case.nodes_at_ends();
+    let all = nodes.iter().flat_map(|node| LOCAL.into_iter().map(move |counter| (*node, counter)));
+    all.filter_map(|(node, counter)| {
+        let moved = case.moved(node, counter)?;
+        (moved.inside > 0 && moved.inside * 2 >= sent_again).then(|| counted(counter, moved, node))
+    })
+    .collect()
+}

@@ -1,0 +1,99 @@
+//! What to do about a cause: what synscope changes itself, and what is advised, sized from what was measured.
+
+use synscope_bus::message::incident::{Advice, Cause, Change, Fix, Sizing, Spike};
+
+use crate::nodes::{Counter, Nodes};
+
+/// Room to grow.
+const HEADROOM: f64 = 2.0;
+/// The largest table that is proposed.
+const ENTRIES_MAX: u64 = 1 << 22;
+/// The article's table, for comparison.
+const RULE_OF_THUMB: &str =
+    "by pods in the cluster: below 500: 262,144; to 2,000: 524,288; to 5,000: 1,048,576; above: 2,097,152";
+
+/// The fix for a confirmed cause; none where nothing is known to help.
+pub fn fix(cause: &Cause, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fix> {
+    let node = cause.node.as_deref();
+    match cause.name.as_str() {
+        "ct-full" => larger_table(node?, id, spikes, nodes),
+        "nf-conntrack-full" => Some(advise(
+            "a larger nf_conntrack table; its limit belongs to the whole host, so synscope does not change it",
+            &[
+                ("sysctl", "sysctl -w net.netfilter.nf_conntrack_max=<twice the present limit>"),
+                ("sysctl", "echo <a quarter of it> > /sys/module/nf_conntrack/parameters/hashsize"),
+                ("sysctl", "sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=<less>"),
+            ],
+        )),
+        "listen-overflow" => Some(advise(
+            "accept faster, or let more connections wait: the queue is the smaller of the listen backlog and somaxconn",
+            &[
+                ("application", "listen(fd, backlog) with a larger backlog, and no pauses between accept() calls"),
+                ("sysctl", "sysctl -w net.core.somaxconn=<at least that backlog>  (in the server's network namespace)"),
+                ("check", "ss -lnt  (Recv-Q above Send-Q)"),
+            ],
+        )),
+        "path-loss" => Some(advise(
+            "look at what lies between the nodes: neither of them dropped anything",
+            &[("check", "ethtool -S <nic> on both nodes, and the counters of the switch ports between them")],
+        )),
+        "slow-server" => Some(advise(
+            "look at the server and what lies between it and its node",
+            &[("check", "CPU throttling (cpu.stat), softirq load and the pod's interface on the server's node")],
+        )),
+        "delay" => Some(advise(
+            "look at queues between the nodes: SYNs are held back and not lost",
+            &[("check", "qdisc backlogs (tc -s qdisc), shapers and middleboxes on the path")],
+        )),
+        _ => None,
+    }
+}
+
+fn advise(summary: &str, advice: &[(&str, &str)]) -> Fix {
+    let advice = advice.iter().map(|(owner, command)| Advice { owner: (*owner).into(), command: (*command).into() });
+    Fix { summary: summary.to_owned(), advice: advice.collect(), ..Fix::default() }
+}
+
+/// Demand: what the table held at its fullest, and the SYNs that found no room in the worst second. A refused SYN comes
+/// again after a second at the earliest (RFC 6298), so within one second each is another connection.
+fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fix> {
+    let (fill, _) = nodes.table(node, spikes)?;
+    let refused = nodes.moved(node, Counter::TableRefused, spikes)?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
+    let demand = fill.live + refused.peak_per_second.ceil() as u64;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a table's size"
+    )]
+    let wanted = (demand as f64 * HEADROOM) as u64;
+    let to = wanted.next_power_of_two().clamp(fill.max.saturating_mul(2).min(ENTRIES_MAX), ENTRIES_MAX);
+    Some(Fix {
+        summary: format!(
+            "give {node}'s connection tables {to} entries instead of {}: the demand was {demand}",
+            fill.max
+        ),
+        change: Some(Change::ConntrackEntries { node: node.to_owned(), from: fill.max, to }),
+        api_call: Some(format!("POST /v1/incidents/{id}/fix")),
+        advice: vec![
+            Advice {
+                owner: "cilium".into(),
+                command: format!(
+                    "helm: bpf.ctTcpMax={to}  (agent: --bpf-ct-global-tcp-max={to}), where the table is Cilium's"
+                ),
+            },
+            Advice {
+                owner: "sysctl".into(),
+                command: format!("net.netfilter.nf_conntrack_max={to}, where the table is the kernel's"),
+            },
+        ],
+        sizing: Some(Sizing {
+            demand_entries: demand,
+            connections_per_second: refused.peak_per_second,
+            headroom: HEADROOM,
+            rule_of_thumb: RULE_OF_THUMB.to_owned(),
+        }),
+        applied_unix_ns: None,
+    })
+}

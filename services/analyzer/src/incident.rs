@@ -1,0 +1,250 @@
+//! An incident's life: open → fix applied → verified, inconclusive or reopened.
+
+use std::collections::BTreeMap;
+
+use synscope_bus::message::flow::Vantage;
+use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurrence, Spike, State, Step};
+
+use crate::causes::{Verdict, kind};
+use crate::fix::fix;
+use crate::nodes::Nodes;
+use crate::recurrence::recurrence;
+use crate::scale::Scale;
+use crate::words::{duration, title};
+
+/// Spikes that travel with an incident.
+const SPIKES_MAX: usize = 64;
+/// Steps that travel with it.
+const STEPS_MAX: usize = 64;
+/// Cycles with the demand, and without a spike, that verify a fix.
+const CYCLES_TO_VERIFY: usize = 2;
+/// Cycles after which a fix that nothing put to the test is inconclusive, and spikes that stay away have ended.
+const CYCLES_TO_WAIT: usize = 4;
+/// The demand has come back when the table would have been so full again, of its old capacity.
+const DEMAND_PERCENT: u64 = 95;
+
+/// What one edge shows.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The edge.
+    pub edge: String,
+    /// Where its spikes were measured.
+    pub vantage: Vantage,
+    /// The nodes at its ends.
+    pub nodes: Vec<String>,
+    /// Its complete spikes, oldest first.
+    pub spikes: Vec<Spike>,
+    /// Its usual median, ns.
+    pub normal_ns: Option<u64>,
+    /// Its picture.
+    pub points: Vec<Point>,
+    /// Its causes.
+    pub verdict: Verdict,
+}
+
+impl Found {
+    fn slow(&self) -> u64 {
+        self.spikes.iter().map(|spike| spike.slow).sum()
+    }
+}
+
+/// An incident and the edges it is made of.
+#[derive(Debug, Clone)]
+pub struct Tracked {
+    incident: Incident,
+    edges: BTreeMap<String, Found>,
+    told: Option<Incident>,
+}
+
+impl Tracked {
+    /// A new one.
+    pub fn open(found: Found) -> Self {
+        let first = found.spikes.first().map_or(0, |spike| spike.start_unix_ns);
+        let hash = synscope_bus::subject::fnv1a(format!("{}@{first}", found.edge).as_bytes());
+        let incident = Incident { id: format!("i-{hash:016x}"), first_seen_unix_ns: first, ..Incident::default() };
+        Self { incident, edges: BTreeMap::from([(found.edge.clone(), found)]), told: None }
+    }
+
+    /// One that was known before a restart.
+    pub fn restored(incident: Incident) -> Self {
+        Self { told: Some(incident.clone()), incident, edges: BTreeMap::new() }
+    }
+
+    /// The incident as it stands.
+    pub const fn incident(&self) -> &Incident {
+        &self.incident
+    }
+
+    /// Whether an edge's spikes belong to this incident: it is one of its edges, or it suffers at the same times from
+    /// the same cause on the same node, or for an unknown one between the same nodes.
+    pub fn claims(&self, found: &Found) -> bool {
+        if self.incident.edges.contains(&found.edge) || self.edges.contains_key(&found.edge) {
+            return true;
+        }
+        let place = |verdict: &Verdict| {
+            let first = verdict.causes.first().filter(|cause| cause.finding == Finding::Confirmed)?;
+            Some((first.name.clone(), first.node.clone()))
+        };
+        self.edges.values().any(|known| {
+            let same = match (place(&known.verdict), place(&found.verdict)) {
+                (Some(known), Some(found)) => known == found,
+                (None, None) => known.nodes == found.nodes,
+                _ => false,
+            };
+            same && overlap(&known.spikes, &found.spikes)
+        })
+    }
+
+    /// Takes what an edge shows now.
+    pub fn take(&mut self, found: Found) {
+        self.edges.insert(found.edge.clone(), found);
+    }
+
+    /// Brings it up to date. The incident, if there is something new to tell.
+    pub fn advance(&mut self, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) -> Option<Incident> {
+        self.diagnose(nodes);
+        self.live(nodes, scale, now_unix_ns);
+        let told = self.told.as_ref();
+        // The picture grows with each bucket; that alone is no news.
+        let same = told.is_some_and(|told| Incident { series: told.series.clone(), ..self.incident.clone() } == *told);
+        if same {
+            return None;
+        }
+        self.told = Some(self.incident.clone());
+        Some(self.incident.clone())
+    }
+
+    /// The edge with the most slow connections speaks for all.
+    fn lead(&self) -> Option<&Found> {
+        self.edges.values().max_by_key(|found| found.slow())
+    }
+
+    fn diagnose(&mut self, nodes: &Nodes) {
+        let Some(lead) = self.lead().cloned() else { return };
+        let incident = &mut self.incident;
+        incident.series.clone_from(&lead.points);
+        let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
+        let fresh = incident.spikes.is_empty() || last > incident.last_seen_unix_ns;
+        for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
+            incident.edges.push(edge);
+        }
+        incident.edges.sort_by_key(|edge| *edge != lead.edge);
+        if !fresh {
+            return;
+        }
+        incident.last_seen_unix_ns = last;
+        incident.spikes = lead.spikes.iter().rev().take(SPIKES_MAX).rev().copied().collect();
+        if !matches!(incident.state, State::Open | State::Reopened) {
+            return;
+        }
+        incident.vantage = lead.vantage;
+        incident.nodes.clone_from(&lead.nodes);
+        incident.normal_p50_ns = lead.normal_ns;
+        incident.recurrence = recurrence(&incident.spikes);
+        kind(&lead.verdict).clone_into(&mut incident.kind);
+        incident.causes.clone_from(&lead.verdict.causes);
+        incident.refuted.clone_from(&lead.verdict.refuted);
+        let confirmed = incident.causes.first().filter(|cause| cause.finding == Finding::Confirmed);
+        incident.fix = confirmed.and_then(|cause| fix(cause, &incident.id, &incident.spikes, nodes));
+        incident.title = title(incident);
+        if incident.timeline.is_empty() {
+            let what = format!("found after {} spikes", incident.spikes.len());
+            step(incident, last, State::Open, what);
+        }
+    }
+
+    fn live(&mut self, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) {
+        let incident = &mut self.incident;
+        let since = incident.timeline.last().map_or(0, |step| step.time_unix_ns);
+        let last_spike = incident.spikes.last().copied().unwrap_or_default();
+        let period = period(incident);
+        match incident.state {
+            State::Open | State::Reopened => {
+                if let Some((at, to)) = in_effect(incident, nodes, since) {
+                    if let Some(fix) = &mut incident.fix {
+                        fix.applied_unix_ns = Some(at);
+                    }
+                    step(incident, at, State::FixApplied, format!("the table has {to} entries"));
+                } else if now_unix_ns > last_spike.end_unix_ns + period * CYCLES_TO_WAIT as u64 + scale.settle_ns {
+                    let what = format!(
+                        "no spike for {}, and no fix that was seen to help",
+                        duration(period * CYCLES_TO_WAIT as u64)
+                    );
+                    step(incident, now_unix_ns, State::Inconclusive, what);
+                }
+            }
+            State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
+            State::Verified | State::Inconclusive => {
+                if last_spike.start_unix_ns > since {
+                    step(incident, last_spike.end_unix_ns, State::Reopened, "a spike came back".to_owned());
+                }
+            }
+            State::Unknown => {}
+        }
+    }
+}
+
+/// When the change was seen in effect, and how large the table is asked to be.
+fn in_effect(incident: &Incident, nodes: &Nodes, since: u64) -> Option<(u64, u64)> {
+    let Some(Change::ConntrackEntries { node, to, .. }) = incident.fix.as_ref()?.change.as_ref() else { return None };
+    Some((nodes.capacity_since(node, to - to / 10, since)?, *to))
+}
+
+fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) {
+    let Some((applied, change)) =
+        incident.fix.as_ref().and_then(|fix| Some((fix.applied_unix_ns?, fix.change.clone()?)))
+    else {
+        return;
+    };
+    let Change::ConntrackEntries { node, from, .. } = change else { return };
+    let last = incident.spikes.last().copied().unwrap_or_default();
+    if last.start_unix_ns >= applied + scale.settle_ns {
+        return step(incident, last.end_unix_ns, State::Reopened, "a spike came in spite of the fix".to_owned());
+    }
+    let period = period(incident).max(1);
+    let complete = now_unix_ns.saturating_sub(applied + scale.settle_ns + scale.join_ns) / period;
+    let cycles = usize::try_from(complete).unwrap_or(usize::MAX).min(CYCLES_TO_WAIT);
+    let peak = |cycle: usize| {
+        let start = applied + cycle as u64 * period;
+        nodes.peak_entries(&node, start, start + period)
+    };
+    let came_back: Vec<u64> =
+        (0..cycles).filter_map(peak).filter(|peak| *peak * 100 >= from * DEMAND_PERCENT).collect();
+    if came_back.len() >= CYCLES_TO_VERIFY {
+        let peak = came_back.iter().max().copied().unwrap_or(0);
+        let what = format!(
+            "the demand came back {} times, up to {peak} entries where there was room for {from}, and no connection was slow",
+            came_back.len()
+        );
+        step(incident, now_unix_ns, State::Verified, what);
+    } else if cycles >= CYCLES_TO_WAIT {
+        let what = format!("in {cycles} cycles the demand came back only {} times", came_back.len());
+        step(incident, now_unix_ns, State::Inconclusive, what);
+    }
+}
+
+fn step(incident: &mut Incident, time_unix_ns: u64, state: State, what: String) {
+    tracing::info!(incident = incident.id, ?state, what, "incident");
+    incident.state = state;
+    incident.timeline.push(Step { time_unix_ns, state, what });
+    if incident.timeline.len() > STEPS_MAX {
+        incident.timeline.remove(0);
+    }
+}
+
+fn period(incident: &Incident) -> u64 {
+    match incident.recurrence {
+        Recurrence::Regular { period_ns, .. } => period_ns,
+        Recurrence::Irregular { max_ns, .. } => max_ns,
+        Recurrence::Insufficient { .. } | Recurrence::None => u64::MAX / 16,
+    }
+}
+
+/// Whether at least two thirds of the fewer spikes meet one of the others.
+fn overlap(a: &[Spike], b: &[Spike]) -> bool {
+    let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let meets = |spike: &&Spike| {
+        many.iter().any(|other| other.start_unix_ns < spike.end_unix_ns && spike.start_unix_ns < other.end_unix_ns)
+    };
+    !few.is_empty() && few.iter().filter(meets).count() * 3 >= few.len() * 2
+}

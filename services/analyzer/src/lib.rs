@@ -1,0 +1,21 @@
+//! From edges and signals to incidents: what recurs, why, why not something else, and what to do.
+//!
+//! Everything here is a function of what was read and of the time that is given: no clocks, no network. The service
+//! around it is in `main.rs`.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod case;
+pub mod causes;
+pub mod engine;
+pub mod fix;
+pub mod incident;
+pub mod nodes;
+pub mod random;
+pub mod recording;
+pub mod recurrence;
+pub mod scale;
+pub mod series;
+pub mod spikes;
+mod words;

@@ -1,0 +1,232 @@
+//! One edge from one vantage: what is normal for it, and the buckets that were not.
+
+use std::collections::VecDeque;
+
+use synscope_bus::message::edge::EdgeBucket;
+use synscope_bus::message::incident::Point;
+use synscope_bus::sketch::Sketch;
+
+use crate::scale::Scale;
+
+/// Connections that a sketch of what is normal needs before it is asked.
+const NORMAL_MIN: u64 = 30;
+/// Above this, what is normal forgets half: the past fades.
+const NORMAL_MAX: u64 = 200_000;
+/// Buckets that may still change.
+const OPEN_MAX: usize = 64;
+/// Anomalous buckets that are remembered.
+const ANOMALOUS_MAX: usize = 2048;
+/// Points of the picture.
+const POINTS_MAX: usize = 512;
+/// A connection is slow for its edge above this many times the edge's own 99th percentile …
+const SLOW_FACTOR: u64 = 5;
+/// … and at least so much above its median: below it, nobody suffers. ns
+const SLOW_MIN_NS: u64 = 10_000_000;
+/// Share of slow or dropped connections from which a bucket is anomalous, percent.
+const ANOMALOUS_PERCENT: u64 = 5;
+/// An edge that is anomalous for so many buckets on end has a new normal.
+const NEW_NORMAL: usize = 180;
+
+/// History of one edge from one vantage.
+#[derive(Debug, Clone)]
+pub struct Series {
+    scale: Scale,
+    slow_above_ns: u64,
+    normal: Sketch,
+    normal_count: u64,
+    /// Buckets that are not judged for good yet, oldest first.
+    open: VecDeque<EdgeBucket>,
+    /// Judged and not normal, oldest first.
+    anomalous: VecDeque<EdgeBucket>,
+    points: VecDeque<Point>,
+    on_end: usize,
+}
+
+impl Series {
+    /// Nothing seen yet; until enough was, `slow_above_ns` says what is slow.
+    pub fn new(scale: Scale, slow_above_ns: u64) -> Self {
+        Self {
+            scale,
+            slow_above_ns,
+            normal: Sketch::default(),
+            normal_count: 0,
+            open: VecDeque::new(),
+            anomalous: VecDeque::new(),
+            points: VecDeque::new(),
+            on_end: 0,
+        }
+    }
+
+    /// Adds a part of a bucket, late ones too.
+    pub fn add(&mut self, part: &EdgeBucket) {
+        self.point(part);
+        let start = part.start_unix_ns;
+        if let Some(known) = self.open.iter_mut().rev().find(|bucket| bucket.start_unix_ns == start) {
+            return known.add(part);
+        }
+        if let Some(known) = self.anomalous.iter_mut().rev().find(|bucket| bucket.start_unix_ns == start) {
+            return known.add(part);
+        }
+        let place = self.open.partition_point(|bucket| bucket.start_unix_ns < start);
+        self.open.insert(place, part.clone());
+        if self.open.len() > OPEN_MAX {
+            self.judge_oldest();
+        }
+    }
+
+    /// Judges the buckets that nothing more is expected for; forgets what is too old. Whether anything is anomalous.
+    pub fn tick(&mut self, now_unix_ns: u64) -> bool {
+        let settled = now_unix_ns.saturating_sub(self.scale.settle_ns);
+        while self.open.front().is_some_and(|bucket| bucket.start_unix_ns + bucket.length_ns <= settled) {
+            self.judge_oldest();
+        }
+        let oldest = now_unix_ns.saturating_sub(self.scale.history_ns);
+        while self.anomalous.front().is_some_and(|bucket| bucket.start_unix_ns < oldest) {
+            self.anomalous.pop_front();
+        }
+        !self.anomalous.is_empty()
+    }
+
+    /// Anomalous buckets, oldest first: those judged, and those open that are so already.
+    pub fn anomalous(&self) -> Vec<&EdgeBucket> {
+        let open = self.open.iter().filter(|bucket| self.is_anomalous(bucket));
+        let mut all: Vec<_> = self.anomalous.iter().chain(open).collect();
+        all.sort_by_key(|bucket| bucket.start_unix_ns);
+        all
+    }
+
+    /// Above this a connection is slow for this edge, ns.
+    pub fn slow_ns(&self) -> u64 {
+        let (Some(median), Some(tail)) = (self.normal.quantile(500), self.normal.quantile(990)) else {
+            return self.slow_above_ns;
+        };
+        if self.normal_count < NORMAL_MIN {
+            return self.slow_above_ns;
+        }
+        tail.saturating_mul(SLOW_FACTOR).max(median.saturating_add(SLOW_MIN_NS))
+    }
+
+    /// The usual median, ns; none as long as too little was seen.
+    pub fn normal_ns(&self) -> Option<u64> {
+        self.normal.quantile(500).filter(|_| self.normal_count >= NORMAL_MIN)
+    }
+
+    /// The picture, oldest first.
+    pub fn points(&self) -> Vec<Point> {
+        self.points.iter().copied().collect()
+    }
+
+    /// What was measured in a window, anomalous buckets and those not judged yet.
+    pub fn within(&self, from_unix_ns: u64, to_unix_ns: u64) -> EdgeBucket {
+        let mut sum = EdgeBucket::default();
+        for bucket in self.anomalous.iter().chain(&self.open) {
+            if bucket.start_unix_ns < to_unix_ns && bucket.start_unix_ns + bucket.length_ns > from_unix_ns {
+                sum.add(bucket);
+            }
+        }
+        sum
+    }
+
+    fn is_anomalous(&self, bucket: &EdgeBucket) -> bool {
+        let suffering = bucket.latency_ns.count_above(self.slow_ns()) + bucket.dropped;
+        suffering > 0 && suffering * 100 >= (bucket.n + bucket.dropped) * ANOMALOUS_PERCENT
+    }
+
+    fn judge_oldest(&mut self) {
+        let Some(bucket) = self.open.pop_front() else { return };
+        if !self.is_anomalous(&bucket) {
+            self.on_end = 0;
+            self.learn(&bucket);
+            return;
+        }
+        self.on_end += 1;
+        if self.on_end > NEW_NORMAL {
+            // What lasts is no spike: from here on it is what this edge is like.
+            self.learn(&bucket);
+        }
+        let place = self.anomalous.partition_point(|known| known.start_unix_ns < bucket.start_unix_ns);
+        self.anomalous.insert(place, bucket);
+        if self.anomalous.len() > ANOMALOUS_MAX {
+            self.anomalous.pop_front();
+        }
+    }
+
+    fn learn(&mut self, bucket: &EdgeBucket) {
+        self.normal.merge(&bucket.latency_ns);
+        self.normal_count += bucket.n;
+        if self.normal_count > NORMAL_MAX {
+            self.normal.halve();
+            self.normal_count = self.normal.count();
+        }
+    }
+
+    fn point(&mut self, part: &EdgeBucket) {
+        let max_ns = part.latency_ns.quantile(1000);
+        let start = part.start_unix_ns;
+        if let Some(point) = self.points.iter_mut().rev().find(|point| point.start_unix_ns <= start)
+            && point.start_unix_ns == start
+        {
+            point.n += part.n;
+            point.slow += part.slow;
+            point.max_ns = point.max_ns.max(max_ns);
+            return;
+        }
+        let place = self.points.partition_point(|point| point.start_unix_ns < start);
+        self.points.insert(place, Point { start_unix_ns: start, n: part.n, slow: part.slow, max_ns });
+        if self.points.len() > POINTS_MAX {
+            self.points.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn bucket(start_s: u64, latencies_ms: &[u64]) -> EdgeBucket {
+        let mut bucket = EdgeBucket { start_unix_ns: start_s * S, length_ns: 10 * S, ..EdgeBucket::default() };
+        for ms in latencies_ms {
+            bucket.n += 1;
+            bucket.latency_ns.record(ms * 1_000_000);
+        }
+        bucket
+    }
+
+    #[test]
+    fn slow_is_judged_against_the_edges_own_past() {
+        let mut series = Series::new(Scale::new(1.0), 100_000_000);
+        for start in (0..600).step_by(10) {
+            series.add(&bucket(start, &[1, 1, 1, 2, 1]));
+        }
+        series.tick(700 * S);
+        assert!(series.anomalous().is_empty());
+        assert!(series.slow_ns() < 15_000_000, "{}", series.slow_ns());
+        // 40 ms are below the general limit, and far above what this edge is used to.
+        series.add(&bucket(700, &[1, 40, 40, 1]));
+        assert_eq!(series.anomalous().len(), 1);
+    }
+
+    #[test]
+    fn a_late_part_is_added_to_its_bucket() {
+        let mut series = Series::new(Scale::new(1.0), 100_000_000);
+        series.add(&bucket(0, &[1, 1]));
+        series.add(&bucket(10, &[1, 1]));
+        series.add(&bucket(0, &[3000]));
+        let anomalous = series.anomalous();
+        assert_eq!(anomalous.len(), 1);
+        assert_eq!((anomalous[0].start_unix_ns, anomalous[0].n), (0, 3));
+        assert_eq!(series.points()[0].n, 3);
+    }
+
+    #[test]
+    fn what_lasts_becomes_normal() {
+        let mut series = Series::new(Scale::new(1.0), 100_000_000);
+        for start in (0..6000).step_by(10) {
+            series.add(&bucket(start, &[200, 201, 199]));
+        }
+        series.tick(6000 * S);
+        assert!(series.anomalous().iter().all(|bucket| bucket.start_unix_ns < 3000 * S));
+    }
+}

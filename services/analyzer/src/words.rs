@@ -1,0 +1,61 @@
+//! An incident in words.
+
+use synscope_bus::message::incident::{Finding, Incident, Recurrence};
+
+/// The incident in one sentence.
+pub(crate) fn title(incident: &Incident) -> String {
+    let edge = incident.edges.first().map_or(String::new(), |edge| edge.replace("->", " → "));
+    let more = match incident.edges.len() {
+        0 | 1 => String::new(),
+        edges => format!(" and {} more", edges - 1),
+    };
+    let slow = duration(incident.spikes.iter().map(|spike| spike.p50_ns).max().unwrap_or(0));
+    let normal = incident.normal_p50_ns.map(|normal| format!(" instead of {}", duration(normal))).unwrap_or_default();
+    let when = when(&incident.recurrence);
+    let confirmed = incident.causes.first().filter(|cause| cause.finding == Finding::Confirmed);
+    let why = confirmed
+        .map_or_else(|| "why is not known".to_owned(), |cause| cause_in_words(&cause.name, cause.node.as_deref()));
+    format!("{edge}{more}: new connections take {slow}{normal}{when}; {why}")
+}
+
+fn when(recurrence: &Recurrence) -> String {
+    match recurrence {
+        Recurrence::Regular { period_ns, spike_ns, cycles, cycles_expected, .. } => format!(
+            " every {}, for {} ({cycles} of {cycles_expected} cycles)",
+            duration(*period_ns),
+            duration(*spike_ns)
+        ),
+        Recurrence::Irregular { min_ns, max_ns, spike_ns, .. } => format!(
+            " in unequal intervals of {} to {}, for {}",
+            duration(*min_ns),
+            duration(*max_ns),
+            duration(*spike_ns)
+        ),
+        Recurrence::Insufficient { .. } | Recurrence::None => String::new(),
+    }
+}
+
+fn cause_in_words(name: &str, node: Option<&str>) -> String {
+    let node = node.unwrap_or("a node");
+    match name {
+        "ct-full" => format!("the connection table of {node} is full"),
+        "nf-conntrack-full" => format!("nf_conntrack of {node} is full"),
+        "listen-overflow" => format!("the server on {node} does not accept fast enough"),
+        "path-loss" => "SYNs are lost between the nodes".to_owned(),
+        "slow-server" => format!("the server on {node} answers late"),
+        "delay" => "SYNs are held back on the way".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// A duration for people.
+pub(crate) fn duration(ns: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let ns_float = ns as f64;
+    match ns {
+        0..1_000_000 => format!("{:.0} µs", ns_float / 1e3),
+        1_000_000..100_000_000 => format!("{:.1} ms", ns_float / 1e6),
+        100_000_000..1_000_000_000 => format!("{:.0} ms", ns_float / 1e6),
+        _ => format!("{:.1} s", ns_float / 1e9),
+    }
+}
