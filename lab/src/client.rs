@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use synscope_bus::message::incident::Incident;
 
@@ -12,11 +11,6 @@ use synscope_bus::message::incident::Incident;
 pub(crate) struct Api {
     base: String,
     agent: ureq::Agent,
-}
-
-#[derive(Deserialize)]
-struct Incidents {
-    incidents: Vec<Incident>,
 }
 
 impl Api {
@@ -32,14 +26,13 @@ impl Api {
     /// Whether the service takes requests and both nodes were heard of.
     pub(crate) fn is_ready(&self) -> bool {
         let ready = self.agent.get(format!("{}/readyz", self.base)).call();
-        let nodes = || self.get("/v1/nodes").ok().and_then(|nodes| nodes["nodes"].as_array().map(Vec::len));
+        let nodes = || self.get("/v1/nodes").ok().and_then(|nodes| nodes.as_array().map(Vec::len));
         ready.is_ok_and(|answer| answer.status() == 200) && nodes() == Some(2)
     }
 
     /// All incidents.
     pub(crate) fn incidents(&self) -> Result<Vec<Incident>> {
-        let answer: Incidents = serde_json::from_value(self.get("/v1/incidents")?).context("GET /v1/incidents")?;
-        Ok(answer.incidents)
+        serde_json::from_value(self.get("/v1/incidents")?).context("GET /v1/incidents")
     }
 
     /// Applies an incident's fix.

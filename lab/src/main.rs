@@ -40,7 +40,7 @@ struct Cli {
     #[arg(long)]
     record: Option<PathBuf>,
     /// The folder with the services.
-    #[arg(long, default_value = "target/release")]
+    #[arg(long, default_value = "target/debug")]
     bin: PathBuf,
     /// The nats-server.
     #[arg(long, default_value = "target/tools/nats-server")]

@@ -1,0 +1,13 @@
+//! The API service: what the others found out, over HTTP.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod app;
+pub mod feed;
+pub mod problem;
+pub mod query;
+pub mod route;
+pub mod routes;
+pub mod services;
+pub mod settings;
+pub mod store;

@@ -1,0 +1,172 @@
+//! Errors as RFC 9457 problems.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use synscope_bus::command::CommandError;
+use synscope_bus::document::DocumentError;
+use synscope_bus::message::incident::Advice;
+
+/// The media type of a problem.
+pub const MEDIA: &str = "application/problem+json";
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Problem {
+    /// The kind of problem, as a URN.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem, for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// This problem, for people.
+    pub detail: String,
+    /// The path that was asked for.
+    pub instance: String,
+    /// The parameter or the field of the body that is wrong; absent when it is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// What a person can do instead; absent when there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, slug: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:synscope:problem:{slug}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            ..Self::default()
+        }
+    }
+
+    /// 400: a parameter, named, is unknown or has a bad value.
+    pub fn parameter(field: &str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "parameter", "Bad parameter", detail);
+        Self { field: Some(field.to_owned()), ..problem }
+    }
+
+    /// 400: the body is not as described; `field` is the place in it, empty for all of it.
+    pub fn body(field: &str, detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "body", "Bad body", detail);
+        Self { field: (!matches!(field, "" | "." | "?")).then(|| field.to_owned()), ..problem }
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// 405.
+    pub fn method(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", detail)
+    }
+
+    /// 409: someone else was faster.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+    }
+
+    /// 412: the revision is another one by now.
+    pub fn precondition(detail: impl Into<String>) -> Self {
+        let title = "Precondition failed";
+        Self { field: Some("If-Match".into()), ..Self::new(StatusCode::PRECONDITION_FAILED, "revision", title, detail) }
+    }
+
+    /// 415: the body is of another media type.
+    pub fn media(detail: impl Into<String>) -> Self {
+        let title = "Unsupported media type";
+        let problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, detail);
+        Self { field: Some("Content-Type".into()), ..problem }
+    }
+
+    /// 422: understood, but not possible.
+    pub fn not_possible(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "not-possible", "Not possible", detail)
+    }
+
+    /// 428: a write without the revision it is based on.
+    pub fn revision_wanted(detail: impl Into<String>) -> Self {
+        let title = "Precondition required";
+        let problem = Self::new(StatusCode::PRECONDITION_REQUIRED, "revision-wanted", title, detail);
+        Self { field: Some("If-Match".into()), ..problem }
+    }
+
+    /// 502: another service's answer is not as agreed.
+    pub fn gateway(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "answer", "Answer not as agreed", detail)
+    }
+
+    /// 503: NATS is not there.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available", detail)
+    }
+
+    /// 504: another service did not answer in time.
+    pub fn silent(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "silent", "No answer in time", detail)
+    }
+
+    /// 500: what should never be.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+
+    /// The same problem, met at this path.
+    #[must_use]
+    pub fn at(self, path: &str) -> Self {
+        Self { instance: path.to_owned(), ..self }
+    }
+}
+
+/// What an error says, with what caused it.
+pub fn reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = reasons(&error);
+        match error {
+            CommandError::Node(_) => Self::parameter("node", detail),
+            CommandError::Nobody { .. } => Self::not_found(detail),
+            CommandError::Silent { .. } | CommandError::Announce(_) => Self::silent(detail),
+            CommandError::Refused(_) => Self::not_possible(detail),
+            CommandError::Payload(_) => Self::gateway(detail),
+        }
+    }
+}
+
+impl From<DocumentError> for Problem {
+    fn from(error: DocumentError) -> Self {
+        let detail = reasons(&error);
+        match error {
+            DocumentError::Conflict { .. } => Self::conflict(detail),
+            DocumentError::Foreign { .. } => Self::gateway(detail),
+            DocumentError::Bucket(_) | DocumentError::List { .. } | DocumentError::Read { .. } | DocumentError::Write { .. } => {
+                Self::unavailable(detail)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA));
+        response
+    }
+}

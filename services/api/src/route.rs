@@ -1,0 +1,164 @@
+//! A route: its handler, and what the OpenAPI document says about it, from the same types.
+
+use std::future::Future;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{RawPathParams, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::query::{self, Asked, Nothing};
+
+/// One request, as far as every handler needs it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The service.
+    pub app: App,
+    /// What the path names, such as a node; empty when it names nothing.
+    pub subject: String,
+    /// The request's headers.
+    pub headers: HeaderMap,
+}
+
+/// What a handler may answer with.
+pub trait Answer: IntoResponse {
+    /// Media types, and the schema of each.
+    fn content(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)>;
+}
+
+impl<T: Serialize + JsonSchema> Answer for Json<T> {
+    fn content(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+        vec![("application/json", generator.subschema_for::<T>())]
+    }
+}
+
+/// A route.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path; at most one part of it is a parameter.
+    pub path: &'static str,
+    /// What it is for, in a sentence.
+    pub summary: &'static str,
+    /// Schemas of the query's parameters.
+    pub asked: fn(&mut SchemaGenerator) -> Vec<Schema>,
+    /// Schema of the body; none when it takes none.
+    pub body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// What it answers.
+    pub answer: fn(&mut SchemaGenerator) -> Vec<(&'static str, Schema)>,
+    /// What runs.
+    pub handler: MethodRouter<App>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route").field("method", &self.method).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// A route that only reads.
+    pub fn get<Q, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        Q: Asked + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, Q) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        let known = query::names::<Q>();
+        let handler = async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap| {
+            let call = Call { app, subject: subject(&path), headers };
+            match query::read(&known, uri.query().unwrap_or_default()) {
+                Ok(asked) => respond(&uri, answer(call, asked).await),
+                Err(problem) => problem.at(uri.path()).into_response(),
+            }
+        };
+        Self {
+            method: Method::GET,
+            path,
+            summary,
+            asked: Q::schemas,
+            body: None,
+            answer: A::content,
+            handler: on(MethodFilter::GET, handler),
+        }
+    }
+
+    /// A route that changes something, and is told what in a JSON body.
+    pub fn post<B, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        Self::write((Method::POST, MethodFilter::POST), path, summary, answer)
+    }
+
+    /// A route that replaces a document with the one in a JSON body.
+    pub fn put<B, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer)
+    }
+
+    fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        B: DeserializeOwned + JsonSchema + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        let known = query::names::<Nothing>();
+        let handler =
+            async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap, body: Bytes| {
+                let asked = query::read::<Nothing>(&known, uri.query().unwrap_or_default());
+                match asked.and_then(|Nothing {}| read_body(&headers, &body)) {
+                    Ok(body) => respond(&uri, answer(Call { app, subject: subject(&path), headers }, body).await),
+                    Err(problem) => problem.at(uri.path()).into_response(),
+                }
+            };
+        Self {
+            method: method.0,
+            path,
+            summary,
+            asked: Nothing::schemas,
+            body: Some(B::json_schema),
+            answer: A::content,
+            handler: on(method.1, handler),
+        }
+    }
+}
+
+fn respond<A: Answer>(uri: &Uri, answer: Result<A, Problem>) -> Response {
+    match answer {
+        Ok(answer) => answer.into_response(),
+        Err(problem) => problem.at(uri.path()).into_response(),
+    }
+}
+
+fn subject(path: &RawPathParams) -> String {
+    path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default()
+}
+
+fn read_body<B: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<B, Problem> {
+    // A browser sends this type to a foreign host only when that host agrees.
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::media(format!("the body must be application/json, not {media:?}")));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| Problem::body(&error.path().to_string(), error.inner().to_string()))
+}

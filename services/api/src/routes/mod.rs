@@ -1,0 +1,52 @@
+//! The routes, one file each.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::response::IntoResponse;
+
+use crate::app::App;
+use crate::problem::Problem;
+use crate::route::Route;
+
+pub mod edges;
+pub mod health;
+pub mod incidents;
+pub mod nodes;
+pub mod status;
+
+/// The largest body, bytes.
+const BODY_MAX: usize = 64 << 10;
+
+/// All of them.
+pub fn all() -> Vec<Route> {
+    vec![
+        Route::get("/v1/status", "How this service and the others are", status::get),
+        Route::get("/v1/nodes", "The nodes, and how full their connection tables are", nodes::list),
+        Route::get("/v1/edges", "Counts and latencies per edge and vantage", edges::list),
+        Route::get("/v1/incidents", "All incidents, the latest first", incidents::list),
+        Route::get("/v1/incidents/{id}", "One incident", incidents::get),
+        Route::post(
+            "/v1/incidents/{id}/fix",
+            "Applies an incident's fix, or tells what it would change",
+            incidents::fix,
+        ),
+        Route::get("/healthz", "Whether the process lives", health::live),
+        Route::get("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),
+    ]
+}
+
+/// The service as axum sees it.
+pub fn router(app: App) -> Router {
+    let routes = all();
+    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    router
+        .fallback(async |uri: Uri| {
+            Problem::not_found(format!("there is no {}", uri.path())).at(uri.path()).into_response()
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            Problem::method(format!("{} has no {method}", uri.path())).at(uri.path()).into_response()
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(app)
+}

@@ -1,0 +1,113 @@
+//! How this service and the others are.
+
+use axum::Json;
+use schemars::JsonSchema;
+use serde::Serialize;
+use synscope_bus::life::Health;
+use synscope_bus::message::signal::Observed;
+
+use crate::app::App;
+use crate::feed::FeedCounts;
+use crate::problem::Problem;
+use crate::query::Nothing;
+use crate::route::Call;
+use crate::services::{ANALYZER, DATAPATH};
+use crate::store::lock;
+
+/// One instance of another service.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct InstanceHealth {
+    /// The node it runs on, or its own name.
+    pub node: String,
+    /// When it was asked, Unix ns UTC.
+    pub asked_unix_ns: u64,
+    /// What it answered, or why there is no answer.
+    pub health: Observed<Health>,
+}
+
+/// What is kept in memory, and what could not be kept.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Held {
+    /// Entries kept.
+    pub kept: usize,
+    /// Entries that went before their time to make room, or found none.
+    pub forgotten: u64,
+}
+
+/// All that is kept in memory.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Memory {
+    /// Flow events.
+    pub flows: Held,
+    /// Slow, retried, refused and failed flows.
+    pub slows: Held,
+    /// Buckets of edges.
+    pub edges: Held,
+    /// Readings of signals.
+    pub signals: Held,
+    /// Incidents.
+    pub incidents: Held,
+}
+
+/// How this service and the others are.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StatusAnswer {
+    /// This instance.
+    pub api: Health,
+    /// The nodes' datapaths that were heard of in the last hour.
+    pub datapaths: Vec<InstanceHealth>,
+    /// The analyzers, or why there are none.
+    pub analyzers: Observed<Vec<InstanceHealth>>,
+    /// What was received, what is missing, and what was none of ours.
+    pub feeds: FeedCounts,
+    /// What is kept in memory.
+    pub memory: Memory,
+    /// Events that slow readers of streams missed.
+    pub stream_missed: u64,
+}
+
+/// `GET /v1/status`.
+pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> {
+    let app = &call.app;
+    let analyzers = instances(app, ANALYZER);
+    Ok(Json(StatusAnswer {
+        api: app.life.health(),
+        datapaths: instances(app, DATAPATH),
+        analyzers: if analyzers.is_empty() {
+            Observed::NotObserved { reason: "no analyzer was heard of".into() }
+        } else {
+            Observed::Observed { value: analyzers }
+        },
+        feeds: app.feeds.counts(),
+        memory: memory(app),
+        stream_missed: app.missed(),
+    }))
+}
+
+fn instances(app: &App, of: &str) -> Vec<InstanceHealth> {
+    let services = lock(&app.store.services);
+    let known = services.known().iter().filter(|((service, _), _)| *service == of);
+    known
+        .map(|((_, node), instance)| InstanceHealth {
+            node: node.clone(),
+            asked_unix_ns: instance.asked_unix_ns,
+            health: instance.health.clone(),
+        })
+        .collect()
+}
+
+fn memory(app: &App) -> Memory {
+    let store = &app.store;
+    let of_flows = |flows: &std::sync::Mutex<crate::store::flows::Flows>| {
+        let flows = lock(flows);
+        Held { kept: flows.len(), forgotten: flows.forgotten() }
+    };
+    let (flows, slows) = (of_flows(&store.flows), of_flows(&store.slows));
+    let edges = lock(&store.edges);
+    let edges = Held { kept: edges.len(), forgotten: edges.forgotten() };
+    let signals = lock(&store.signals);
+    let signals = Held { kept: signals.len(), forgotten: signals.forgotten() + signals.refused() };
+    let incidents = lock(&store.incidents);
+    let incidents = Held { kept: incidents.len(), forgotten: incidents.refused() };
+    Memory { flows, slows, edges, signals, incidents }
+}

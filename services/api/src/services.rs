@@ -1,0 +1,103 @@
+//! Asking the other services how they are.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use serde::Deserialize;
+use synscope_bus::command::datapath::{GetStatus, Status};
+use synscope_bus::command::{self, CommandError};
+use synscope_bus::connection::Connection;
+use synscope_bus::life::{Health, unix_now_ns};
+use synscope_bus::message::signal::Observed;
+use tokio::time::{Instant, timeout_at};
+
+use crate::app::App;
+use crate::problem::reasons;
+use crate::store::lock;
+use crate::store::services::Instance;
+
+/// The service that a node cannot be without.
+pub const DATAPATH: &str = "datapath";
+/// The service that finds incidents.
+pub const ANALYZER: &str = "analyzer";
+/// The services that are asked.
+const ASKED: [&str; 3] = [DATAPATH, ANALYZER, "tracer"];
+/// Between two rounds.
+const ROUND: Duration = Duration::from_secs(2);
+/// How long all instances have to say that they are there.
+const ROLL_CALL: Duration = Duration::from_millis(300);
+/// Instances asked at once.
+const AT_ONCE: usize = 32;
+/// After so long without a word an instance is forgotten, ns.
+const FORGET_NS: u64 = 3600 * 1_000_000_000;
+
+/// What of an answer to the roll call is of interest here.
+#[derive(Debug, Deserialize)]
+struct Present {
+    name: String,
+    #[serde(default)]
+    metadata: std::collections::HashMap<String, String>,
+}
+
+/// Calls the roll and asks everyone, again and again.
+pub async fn follow(app: App) {
+    loop {
+        let connection = app.life.connection();
+        if connection.is_connected() {
+            app.life.recover("nats");
+            if let Err(error) = call_roll(&app, connection).await {
+                app.life.degrade("services", format!("the roll cannot be called: {error}"));
+            } else {
+                app.life.recover("services");
+            }
+            ask_all(&app, connection).await;
+        } else {
+            app.life.degrade("nats", "not connected: answers are from memory".into());
+        }
+        lock(&app.store.services).forget(unix_now_ns().saturating_sub(FORGET_NS));
+        tokio::time::sleep(ROUND).await;
+    }
+}
+
+async fn call_roll(app: &App, connection: &Connection) -> Result<(), async_nats::Error> {
+    let client = connection.client();
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    client.publish_with_reply("$SRV.PING", inbox, "".into()).await?;
+    let end = Instant::now() + ROLL_CALL;
+    while let Ok(Some(answer)) = timeout_at(end, answers.next()).await {
+        let Ok(present) = serde_json::from_slice::<Present>(&answer.payload) else { continue };
+        let service = ASKED.into_iter().find(|service| present.name.strip_prefix("synscope-") == Some(service));
+        if let (Some(service), Some(node)) = (service, present.metadata.get("node")) {
+            lock(&app.store.services).heard(service, node, unix_now_ns());
+        }
+    }
+    Ok(())
+}
+
+async fn ask_all(app: &App, connection: &Connection) {
+    let known: Vec<_> = lock(&app.store.services).known().keys().cloned().collect();
+    stream::iter(known)
+        .for_each_concurrent(AT_ONCE, async |(service, node)| {
+            let asked_unix_ns = unix_now_ns();
+            let (health, status) = if service == DATAPATH {
+                let (health, status) = tokio::join!(
+                    command::ask_health(connection, service, &node),
+                    command::ask(connection, &node, &GetStatus {})
+                );
+                (observed::<Health>(health), Some(observed::<Status>(status)))
+            } else {
+                (observed(command::ask_health(connection, service, &node).await), None)
+            };
+            let instance = Instance { health, status, asked_unix_ns, heard_unix_ns: asked_unix_ns };
+            lock(&app.store.services).answered(service, &node, instance);
+        })
+        .await;
+}
+
+fn observed<T>(answer: Result<T, CommandError>) -> Observed<T> {
+    match answer {
+        Ok(value) => Observed::Observed { value },
+        Err(error) => Observed::NotObserved { reason: reasons(&error) },
+    }
+}
