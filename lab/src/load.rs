@@ -170,7 +170,7 @@ async fn batch(to: SocketAddr, connections: usize, on: watch::Receiver<bool>) ->
                     return;
                 }
                 // Spread, so that the demand is there all the time and not in steps.
-                sleep(BATCH_PATIENCE.mul_f64(spread(number)) / 4).await;
+                sleep(BATCH_PATIENCE.mul_f64(spread(number)) / 2).await;
                 let mut off = on.clone();
                 tokio::select! {
                     () = hold(to) => {}

@@ -84,7 +84,7 @@ const PERIOD: Schedule = Schedule::Every(Duration::from_secs(20));
 /// The article's 10 to 15 minutes, played 30 times as fast.
 const WAVES: [Duration; 4] =
     [Duration::from_secs(20), Duration::from_secs(28), Duration::from_secs(23), Duration::from_secs(30)];
-const SMALL: Tables = Tables { entries_a: 4096, enforce: true };
+const SMALL: Tables = Tables { entries_a: 2048, enforce: true };
 const LARGE: Tables = Tables { entries_a: 65_536, enforce: true };
 
 /// All of them.
@@ -95,7 +95,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         tables: SMALL,
         schedule: PERIOD,
         burst: S(5),
-        fault: Fault::Batch(6000),
+        fault: Fault::Batch(3000),
         cilium_map: false,
         expected: Some(Expected {
             kind: "ct-full",
@@ -120,7 +120,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             name: "ct-full-harmless",
             about: "the table is as full, but what does not fit passes; the server is slow at the same times",
             tables: Tables { enforce: false, ..SMALL },
-            fault: Fault::BatchAndSlowServer(6000, Duration::from_millis(400)),
+            fault: Fault::BatchAndSlowServer(3000, Duration::from_millis(400)),
             expected: Some(Expected { refuted: Some("ct-full"), ..advised("slow-server", false) }),
             ..base
         },

@@ -109,7 +109,7 @@ pub fn cause(name: &str, node: Option<&str>) -> Cause {
 pub fn not_observed(name: &str, node: Option<&str>, source: &str) -> Cause {
     Cause {
         finding: Finding::NotObserved,
-        summary: format!("{source} was not observed, so this can be neither shown nor excluded"),
+        summary: format!("not observed: {source}; so this can be neither shown nor excluded"),
         ..cause(name, node)
     }
 }

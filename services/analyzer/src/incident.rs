@@ -43,8 +43,10 @@ pub struct Found {
 }
 
 impl Found {
-    fn slow(&self) -> u64 {
-        self.spikes.iter().map(|spike| spike.slow).sum()
+    /// Slow connections per thousand in the spikes.
+    fn hit_per_mille(&self) -> u64 {
+        let (slow, all) = self.spikes.iter().fold((0, 0), |sum, spike| (sum.0 + spike.slow, sum.1 + spike.n));
+        slow * 1000 / all.max(1)
     }
 }
 
@@ -114,9 +116,9 @@ impl Tracked {
         Some(self.incident.clone())
     }
 
-    /// The edge with the most slow connections speaks for all.
+    /// The edge that is hit hardest speaks for all.
     fn lead(&self) -> Option<&Found> {
-        self.edges.values().max_by_key(|found| found.slow())
+        self.edges.values().max_by_key(|found| found.hit_per_mille())
     }
 
     fn diagnose(&mut self, nodes: &Nodes) {
@@ -175,8 +177,8 @@ impl Tracked {
             }
             State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
             State::Verified | State::Inconclusive => {
-                if last_spike.start_unix_ns > since {
-                    step(incident, last_spike.end_unix_ns, State::Reopened, "a spike came back".to_owned());
+                if let Some(spike) = comeback(incident, since) {
+                    step(incident, spike.end_unix_ns, State::Reopened, "a spike came back".to_owned());
                 }
             }
             State::Unknown => {}
@@ -187,7 +189,7 @@ impl Tracked {
 /// When the change was seen in effect, and how large the table is asked to be.
 fn in_effect(incident: &Incident, nodes: &Nodes, since: u64) -> Option<(u64, u64)> {
     let Some(Change::ConntrackEntries { node, to, .. }) = incident.fix.as_ref()?.change.as_ref() else { return None };
-    Some((nodes.capacity_since(node, to - to / 10, since)?, *to))
+    Some((nodes.grown_since(node, to - to / 10, since)?, *to))
 }
 
 fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) {
@@ -197,9 +199,8 @@ fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns:
         return;
     };
     let Change::ConntrackEntries { node, from, .. } = change else { return };
-    let last = incident.spikes.last().copied().unwrap_or_default();
-    if last.start_unix_ns >= applied + scale.settle_ns {
-        return step(incident, last.end_unix_ns, State::Reopened, "a spike came in spite of the fix".to_owned());
+    if let Some(spike) = comeback(incident, applied + scale.settle_ns) {
+        return step(incident, spike.end_unix_ns, State::Reopened, "a spike came in spite of the fix".to_owned());
     }
     let period = period(incident).max(1);
     let complete = now_unix_ns.saturating_sub(applied + scale.settle_ns + scale.join_ns) / period;
@@ -221,6 +222,17 @@ fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns:
         let what = format!("in {cycles} cycles the demand came back only {} times", came_back.len());
         step(incident, now_unix_ns, State::Inconclusive, what);
     }
+}
+
+/// The first spike from then on that resembles those before: it is at least a fifth as bad as their median.
+fn comeback(incident: &Incident, from_unix_ns: u64) -> Option<Spike> {
+    let suffering = |spike: &Spike| spike.slow + spike.dropped;
+    let (before, after): (Vec<Spike>, Vec<Spike>) =
+        incident.spikes.iter().partition(|spike| spike.start_unix_ns < from_unix_ns);
+    let mut usual: Vec<u64> = before.iter().map(suffering).collect();
+    usual.sort_unstable();
+    let median = usual.get(usual.len() / 2).copied().unwrap_or(0);
+    after.into_iter().find(|spike| suffering(spike) * 5 >= median)
 }
 
 fn step(incident: &mut Incident, time_unix_ns: u64, state: State, what: String) {

@@ -218,11 +218,18 @@ impl Nodes {
         self.samples.get(node)?.iter().filter(within).filter_map(|sample| Some(sample.table?.live)).max()
     }
 
-    /// When the node's table first had room for so many, at or after a time.
-    pub fn capacity_since(&self, node: &str, entries: u64, from_unix_ns: u64) -> Option<u64> {
+    /// When the node's table grew to so many entries, at or after a time; none when it did not, or was as large before.
+    pub fn grown_since(&self, node: &str, entries: u64, from_unix_ns: u64) -> Option<u64> {
         let samples = self.samples.get(node)?.iter();
-        let mut later = samples.filter(|sample| sample.time_unix_ns >= from_unix_ns);
-        later.find(|sample| sample.table.is_some_and(|table| table.max >= entries)).map(|sample| sample.time_unix_ns)
+        let sizes = samples.filter_map(|sample| Some((sample.time_unix_ns, sample.table?.max)));
+        let mut before = None;
+        for (at, max) in sizes {
+            if at >= from_unix_ns && max >= entries && before.is_none_or(|before| before < entries) {
+                return Some(at);
+            }
+            before = Some(max);
+        }
+        None
     }
 
     fn fullest(&self, node: &str, spikes: &[Spike], fill: impl Fn(&Sample) -> Option<Fill>) -> Option<(Fill, Fill)> {

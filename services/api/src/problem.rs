@@ -155,9 +155,10 @@ impl From<DocumentError> for Problem {
         match error {
             DocumentError::Conflict { .. } => Self::conflict(detail),
             DocumentError::Foreign { .. } => Self::gateway(detail),
-            DocumentError::Bucket(_) | DocumentError::List { .. } | DocumentError::Read { .. } | DocumentError::Write { .. } => {
-                Self::unavailable(detail)
-            }
+            DocumentError::Bucket(_)
+            | DocumentError::List { .. }
+            | DocumentError::Read { .. }
+            | DocumentError::Write { .. } => Self::unavailable(detail),
         }
     }
 }
