@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::vm::{Machine, Release};
+use crate::vm::{Machine, Release, Suite};
+
+/// Until a guest that runs a command is stopped, unless told otherwise.
+const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 
 /// Builds, sets up and tests synscope.
 #[derive(Parser)]
@@ -33,16 +36,19 @@ enum Command {
     Ebpf,
     /// Set up, then run all tests.
     Test,
-    /// Run a command on another kernel, in an emulated machine that sees this one's files.
+    /// Run a command, or the kernel tests, on another kernel: in an emulated machine that sees this one's files.
     Vm {
         /// Which kernel.
         #[arg(long, value_enum)]
         kernel: Release,
-        /// Seconds until the machine is stopped.
-        #[arg(long, default_value_t = 120)]
-        timeout: u64,
+        /// Run the kernel tests; what comes after `--` is for them.
+        #[arg(long)]
+        tests: bool,
+        /// Seconds until the machine is stopped [default: 120, with --tests 600].
+        #[arg(long)]
+        timeout: Option<u64>,
         /// What to run, after `--`.
-        #[arg(last = true, required = true)]
+        #[arg(last = true, required_unless_present = "tests")]
         command: Vec<String>,
     },
 }
@@ -52,9 +58,7 @@ fn main() -> ExitCode {
         Command::Setup { ci } => setup::run(ci).map(|()| 0),
         Command::Ebpf => ebpf::run().map(|()| 0),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
-        Command::Vm { kernel, timeout, command } => {
-            Machine::prepare(kernel).and_then(|machine| machine.run(&command, Duration::from_secs(timeout)))
-        }
+        Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -62,5 +66,15 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[String]) -> anyhow::Result<u8> {
+    let limit = timeout.map(Duration::from_secs);
+    let machine = Machine::prepare(kernel)?;
+    if tests {
+        Suite::build()?.run(&machine, command, limit.unwrap_or(test::GUEST_LIMIT))
+    } else {
+        machine.run(command, limit.unwrap_or(COMMAND_LIMIT))
     }
 }

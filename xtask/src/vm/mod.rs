@@ -6,6 +6,7 @@
 mod boot;
 mod initramfs;
 mod kernel;
+mod suite;
 
 use std::env;
 use std::path::Path;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use crate::apt::{install, on_path};
 use kernel::Kernel;
 pub(crate) use kernel::Release;
+pub(crate) use suite::Suite;
 
 /// What a guest can run.
 pub(crate) struct Machine {
