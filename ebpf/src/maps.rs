@@ -2,6 +2,7 @@
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use synscope_abi::batch::Batch;
 use synscope_abi::counter::{COUNTERS, Counter};
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
@@ -35,6 +36,16 @@ pub static COUNTS: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, EVENT_RING_BYTES> = RingBuf::new();
 
+/// Keys for programs that work on a batch.
+#[btf_map]
+pub static BATCH_V4: Array<Batch<FlowKey<4>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_V6: Array<Batch<FlowKey<16>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_PENDING_V4: Array<Batch<PendingKey<4>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_PENDING_V6: Array<Batch<PendingKey<16>>, 1> = Array::new();
+
 /// Where a new entry is put together: a Flow and its keys do not fit the stack beside the rest.
 #[btf_map]
 static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
@@ -60,14 +71,8 @@ pub fn swept_flow() -> Option<&'static mut Flow> {
 /// Raises a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter) {
-    add(counter, 1);
-}
-
-/// Adds to a counter of this CPU.
-#[inline(always)]
-pub fn add(counter: Counter, amount: u64) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
         // SAFETY: the slot belongs to this CPU, and programs that count on it do not preempt each other.
-        unsafe { *value += amount };
+        unsafe { *value += 1 };
     }
 }
