@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc::TcAttachOptions};
+use aya::programs::tc::{self, NlOptions, TcAttachOptions};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions};
 use aya::{Ebpf, maps::Array};
 use etherparse::PacketBuilder;
 use netns::{Line, ip, within};
@@ -21,7 +22,7 @@ use synscope_abi::packet::{self, Addresses};
 use synscope_abi::settings::EXEMPT_PORTS;
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::Timeouts;
-use synscope_datapath::attach::{self, Hook};
+use synscope_datapath::attach::{self, Hook, Mechanism};
 use synscope_datapath::events;
 use synscope_datapath::kernel::{Kernel, KernelError, Mode, Options};
 
@@ -324,6 +325,36 @@ fn a_connection_whose_first_syn_was_refused_shows_its_true_latency() {
     assert!((950_000_000..1_500_000_000).contains(&latency_ns), "one SYN time-out of 1 s (RFC 6298): {latency_ns}");
 }
 
+/// Puts a program on an interface's ingress: by tcx in this order, and where there is none by a filter of this priority.
+fn put(program: &mut SchedClassifier, line: &Line, interface: &str, order: LinkOrder, priority: u16) {
+    if program.fd().is_err() {
+        program.load().unwrap();
+    }
+    within(&line.wire, || {
+        if program.attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::TcxOrder(order)).is_err() {
+            // It may have a clsact already.
+            drop(tc::qdisc_add_clsact(interface));
+            let filter = TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() });
+            program.attach_with_options(interface, TcAttachType::Ingress, filter).unwrap();
+        }
+    });
+}
+
+/// Ids of the programs on an interface's ingress, in their order.
+fn programs_on(line: &Line, interface: &str) -> Vec<u32> {
+    match within(&line.wire, || SchedClassifier::query_tcx(interface, TcAttachType::Ingress)) {
+        Ok((_, programs)) => programs.iter().map(aya::programs::ProgramInfo::id).collect(),
+        // No tcx: filters, which `tc` lists.
+        Err(_) => {
+            let arguments = ["-n", &line.wire, "filter", "show", "dev", interface, "ingress"];
+            let output = Command::new("tc").args(arguments).output().expect("`tc` of iproute2");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let words: Vec<&str> = text.split_whitespace().collect();
+            words.windows(2).filter(|pair| pair[0] == "id").map(|pair| pair[1].parse().unwrap()).collect()
+        }
+    }
+}
+
 #[test]
 fn programs_behind_ours_redirect_and_drop_as_if_we_were_not_there() {
     let line = Line::new("behind");
@@ -335,15 +366,9 @@ fn programs_behind_ours_redirect_and_drop_as_if_we_were_not_there() {
         wire.set(c, s, 0).unwrap();
         wire.set(s, c, 0).unwrap();
     }
-    let mut put = |program: &str, interface: &str| {
-        let program: &mut SchedClassifier = behind.program_mut(program).unwrap().try_into().unwrap();
-        if program.fd().is_err() {
-            program.load().unwrap();
-        }
-        within(&line.wire, || program.attach(interface, TcAttachType::Ingress).unwrap());
-    };
-    put("redirect", "c");
-    put("redirect", "s");
+    let redirect: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
+    put(redirect, &line, "c", LinkOrder::default(), 3);
+    put(redirect, &line, "s", LinkOrder::default(), 3);
     let mut kernel = Kernel::load(&small(1024)).unwrap();
     let _attached = observe_on_wire(&mut kernel, &line);
 
@@ -363,11 +388,8 @@ fn programs_behind_ours_redirect_and_drop_as_if_we_were_not_there() {
 
     // Before the redirect, behind ours: `first` would put it before us, which is what a test of ours must not do.
     let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
-    program.load().unwrap();
     let order = LinkOrder::after_program(&*kernel.classifier("ingress").unwrap()).unwrap();
-    within(&line.wire, || {
-        program.attach_with_options("c", TcAttachType::Ingress, TcAttachOptions::TcxOrder(order)).unwrap();
-    });
+    put(program, &line, "c", order, 2);
     let before = kernel.counter(Counter::Inserted).unwrap();
     assert!(connect(&line, 8080, Duration::from_millis(300)).is_err(), "the dropping program decides");
     assert!(kernel.counter(Counter::Inserted).unwrap() > before, "and we still see what it drops");
@@ -378,14 +400,31 @@ fn ours_is_first_in_order_whoever_came_before() {
     let line = Line::new("order");
     let mut behind = Ebpf::load(BEHIND).unwrap();
     let program: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
-    program.load().unwrap();
-    within(&line.wire, || program.attach("c", TcAttachType::Ingress).unwrap());
+    put(program, &line, "c", LinkOrder::default(), 1);
     let mut kernel = Kernel::load(&small(16)).unwrap();
-    let _attached = observe_on_wire(&mut kernel, &line);
+    let attached = observe_on_wire(&mut kernel, &line);
     let ours = kernel.classifier("ingress").unwrap().info().unwrap().id();
-    let (_, order) = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap());
-    let ids: Vec<u32> = order.iter().map(aya::programs::ProgramInfo::id).collect();
+    let ids = programs_on(&line, "c");
     assert_eq!((ids.len(), ids[0]), (2, ours), "{ids:?}");
+    drop(attached);
+    assert_eq!(programs_on(&line, "c"), ids[1..], "what ends with this process is gone, the other stays");
+}
+
+#[test]
+fn what_is_lost_on_an_old_kernel_is_said() {
+    let line = Line::new("lost");
+    let mut kernel = Kernel::load(&small(16)).unwrap();
+    let attached = observe_on_wire(&mut kernel, &line);
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let version: Vec<u32> = release.split(['.', '-']).take(2).map(|number| number.parse().unwrap()).collect();
+    let walks = version >= vec![5, 13];
+    assert_eq!(kernel.degradations().is_empty(), walks, "{release}: {:?}", kernel.degradations());
+    for attached in &attached {
+        match attached.mechanism() {
+            Mechanism::TcxFirst => assert!(version >= vec![6, 6], "{release}"),
+            Mechanism::Clsact { why } => assert!(version < vec![6, 6] && why.contains("6.6"), "{release}: {why}"),
+        }
+    }
 }
 
 /// A folder on bpffs that is emptied and removed, also when the test fails.
@@ -438,17 +477,24 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
         flows.iter().find(|flow| flow.state == State::Established as u8).map(|flow| flow.packets[0])
     };
     let before = packets(&kernel).expect("the connection of the killed process is in the adopted table");
-    let old = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap().1);
-    let _links = within(&line.wire, || {
+    let old = programs_on(&line, "c");
+    let links = within(&line.wire, || {
         [Hook::Ingress, Hook::Egress].map(|hook| attach::first(&mut kernel, "c", hook, Some(&pins.0)).unwrap())
     });
-    let new = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap().1);
+    let new = programs_on(&line, "c");
     assert_eq!((old.len(), new.len()), (1, 1), "replaced in place, not attached beside");
-    assert_ne!(old[0].id(), new[0].id());
+    assert_ne!(old, new);
 
     client.write_all(b"again").unwrap();
     server.read_exact(&mut [0; 5]).unwrap();
     wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
+
+    let filters = within(&line.wire, || attach::remove_filters().unwrap());
+    assert_eq!(filters, links.iter().filter(|link| matches!(link, attach::Attached::Filter(_))).count());
+    drop(links);
+    std::fs::remove_dir_all(&pins.0).unwrap();
+    wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));
+    std::fs::create_dir(&pins.0).unwrap();
 }
 
 #[test]
