@@ -2,6 +2,7 @@
 
 mod apt;
 mod ebpf;
+mod preflight;
 mod setup;
 mod test;
 mod vm;
@@ -36,6 +37,12 @@ enum Command {
     Ebpf,
     /// Set up, then run all tests.
     Test,
+    /// Say what synscope finds on this machine, what it loses, and what to do about it.
+    Preflight {
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
     /// Run a command, or the kernel tests, on another kernel: in an emulated machine that sees this one's files.
     Vm {
         /// Which kernel.
@@ -58,6 +65,7 @@ fn main() -> ExitCode {
         Command::Setup { ci } => setup::run(ci).map(|()| 0),
         Command::Ebpf => ebpf::run().map(|()| 0),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
+        Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
     };
     match done {
