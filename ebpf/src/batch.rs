@@ -14,7 +14,7 @@ use crate::track::from_retiring;
 /// Takes out those of the named entries that have expired, or moves them out of the retiring table. Returns 0, or a
 /// negative errno when there is no table or no settings.
 #[inline(always)]
-pub fn flows<const N: usize>(batch: &Array<Batch<FlowKey<N>>, 1>, slot: &TableSlot<N>) -> i32 {
+pub fn flows<const N: usize>(batch: &Array<Batch<FlowKey<N>>, 1>, slot: &impl TableSlot<N>) -> i32 {
     let (Some(batch), Some(table), Some(mut pass)) = (batch.get(0), slot.get(CURRENT), Pass::begin()) else {
         return -ENOENT;
     };

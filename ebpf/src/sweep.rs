@@ -51,7 +51,7 @@ impl Pass {
 /// Sweeps the table in use and the refused SYNs beside it. Returns 0, or a negative errno when there is no table or no
 /// settings.
 #[inline(always)]
-pub fn table<const N: usize>(slot: &TableSlot<N>, pending: &PendingTable<N>) -> i32 {
+pub fn table<const N: usize>(slot: &impl TableSlot<N>, pending: &PendingTable<N>) -> i32 {
     let (Some(table), Some(mut pass)) = (slot.get(CURRENT), Pass::begin()) else {
         return -ENOENT;
     };
@@ -174,7 +174,7 @@ pub fn retire_v6() -> i32 {
 }
 
 #[inline(always)]
-fn retire<const N: usize>(slot: &TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
+fn retire<const N: usize>(slot: &impl TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
     let Some(table) = slot.get(RETIRING) else {
         return 0;
     };
@@ -206,7 +206,7 @@ unsafe extern "C" fn move_v6(table: *mut c_void, key: *const FlowKey<16>, flow: 
 
 #[inline(always)]
 unsafe fn move_entry<const N: usize>(
-    slot: &TableSlot<N>,
+    slot: &impl TableSlot<N>,
     from: *mut c_void,
     key: *const FlowKey<N>,
     flow: *const Flow,
