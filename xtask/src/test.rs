@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::ebpf::root;
 use crate::vm::{Machine, Release, Suite};
 
-/// Kernels that the kernel tests run on besides this one: one with all that is used, and the oldest supported.
-const OTHER_KERNELS: [Release; 2] = [Release::V6_12, Release::V5_10];
+/// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
+const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
 /// Emulation is about ten times slower than this machine.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(10);
 

@@ -3,7 +3,7 @@
 //! User space only reads keys; the program looks each one up and decides, as the walks inside newer kernels do.
 
 /// Keys in one batch at most: the verifier goes through the work on each.
-pub const BATCH_KEYS: usize = 32;
+pub const BATCH_KEYS: usize = 16;
 
 /// Take out those that have expired.
 pub const TASK_EXPIRE: u32 = 0;
@@ -55,6 +55,6 @@ mod tests {
         let batch = Batch::of(TASK_MOVE, &[7, 8]).unwrap();
         assert_eq!((batch.length, batch.keys[0], batch.keys[1]), (2, 7, 8));
         let many: [u32; 100] = core::array::from_fn(|at| u32::try_from(at).unwrap());
-        assert_eq!(Batch::of(TASK_EXPIRE, &many).unwrap().length, 32);
+        assert_eq!(Batch::of(TASK_EXPIRE, &many).unwrap().length, 16);
     }
 }
