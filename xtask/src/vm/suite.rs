@@ -10,9 +10,9 @@ use super::Machine;
 use crate::apt::{checked, output};
 use crate::ebpf::root;
 
-/// The test program that loads and attaches.
-const TEST: &str = "kernel";
-/// What it starts.
+/// The tests that load and attach.
+const TESTS: [&str; 2] = ["kernel", "attach"];
+/// What they start.
 const EXAMPLE: &str = "hold";
 
 /// Test programs that were built.
@@ -29,16 +29,10 @@ impl Suite {
             command
         };
         checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
-        let messages = output(&mut cargo(&[
-            "test",
-            "--quiet",
-            "--no-run",
-            "--test",
-            TEST,
-            "--message-format=json-render-diagnostics",
-        ]))?;
+        let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
+        let messages = output(tests.args(TESTS.iter().flat_map(|name| ["--test", name])))?;
         let programs = programs(&messages)?;
-        ensure!(!programs.is_empty(), "there is no test named `{TEST}`");
+        ensure!(programs.len() == TESTS.len(), "of the tests {TESTS:?} cargo built {programs:?}");
         Ok(Self { programs })
     }
 
