@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod batch;
 mod maps;
 mod report;
 mod skb;
@@ -63,6 +64,30 @@ pub fn retire_v4(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint]
 pub fn retire_v6(_ctx: RawTracePointContext) -> i32 {
     sweep::retire_v6()
+}
+
+/// Sweeps or moves a batch of IPv4 entries, where the kernel cannot walk; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn batch_v4(_ctx: RawTracePointContext) -> i32 {
+    batch::flows(&maps::BATCH_V4, &maps::FLOWS_V4)
+}
+
+/// Sweeps or moves a batch of IPv6 entries; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn batch_v6(_ctx: RawTracePointContext) -> i32 {
+    batch::flows(&maps::BATCH_V6, &maps::FLOWS_V6)
+}
+
+/// Sweeps a batch of refused IPv4 SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn batch_pending_v4(_ctx: RawTracePointContext) -> i32 {
+    batch::pending(&maps::BATCH_PENDING_V4, &maps::PENDING_V4)
+}
+
+/// Sweeps a batch of refused IPv6 SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
+#[raw_tracepoint]
+pub fn batch_pending_v6(_ctx: RawTracePointContext) -> i32 {
+    batch::pending(&maps::BATCH_PENDING_V6, &maps::PENDING_V6)
 }
 
 /// Reads the kernel's two clocks side by side; never attached, run by `BPF_PROG_TEST_RUN`.

@@ -1,7 +1,11 @@
 //! The maps. Names are what the loader, `bpftool` and pins show.
 
+use core::ptr;
+
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_HASH;
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
+use synscope_abi::batch::Batch;
 use synscope_abi::counter::{COUNTERS, Counter};
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
@@ -12,16 +16,55 @@ const BPF_F_NO_PREALLOC: usize = 1;
 
 /// A conntrack table.
 pub type Table<const N: usize> = HashMap<FlowKey<N>, Flow, { CONNTRACK_ENTRIES_DEFAULT as usize }, BPF_F_NO_PREALLOC>;
+/// What the outer map knows of a table: sizes, not types.
+///
+/// The tables that user space makes have no type information, and to kernels 5.15 to 6.1 a table with it is another
+/// kind of map than one without (kernel/bpf/map_in_map.c compares `timer_off`, which is then another errno).
+#[repr(C)]
+#[allow(dead_code, reason = "the loader reads the types of the fields")]
+pub struct Shape<const KEY: usize> {
+    r#type: *const [i32; BPF_MAP_TYPE_HASH as usize],
+    key_size: *const [i32; KEY],
+    value_size: *const [i32; size_of::<Flow>()],
+    max_entries: *const [i32; CONNTRACK_ENTRIES_DEFAULT as usize],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC],
+}
+/// Tables with keys of this many bytes.
+type Slots<const KEY: usize> = ArrayOfMaps<Shape<KEY>, { TABLE_SLOTS as usize }>;
+
 /// The table in use at [`CURRENT`], behind one indirection so that user space can put another in its place; the one it
 /// replaces stays at [`RETIRING`] until its entries have moved.
-pub type TableSlot<const N: usize> = ArrayOfMaps<Table<N>, { TABLE_SLOTS as usize }>;
+///
+/// [`CURRENT`]: synscope_abi::settings::CURRENT
+/// [`RETIRING`]: synscope_abi::settings::RETIRING
+pub trait TableSlot<const N: usize> {
+    /// The table in this slot.
+    fn get(&self, slot: u32) -> Option<&Table<N>>;
+}
+
+impl TableSlot<4> for Slots<{ size_of::<FlowKey<4>>() }> {
+    #[inline(always)]
+    fn get(&self, slot: u32) -> Option<&Table<4>> {
+        // SAFETY: a map is its address and nothing else here, and these are the sizes of its keys and values.
+        ArrayOfMaps::get(self, slot).map(|table| unsafe { &*ptr::from_ref(table).cast() })
+    }
+}
+
+impl TableSlot<16> for Slots<{ size_of::<FlowKey<16>>() }> {
+    #[inline(always)]
+    fn get(&self, slot: u32) -> Option<&Table<16>> {
+        // SAFETY: as above.
+        ArrayOfMaps::get(self, slot).map(|table| unsafe { &*ptr::from_ref(table).cast() })
+    }
+}
+
 /// Refused SYNs.
 pub type PendingTable<const N: usize> = LruHashMap<PendingKey<N>, Pending, PENDING_ENTRIES>;
 
 #[btf_map]
-pub static FLOWS_V4: TableSlot<4> = TableSlot::new();
+pub static FLOWS_V4: Slots<{ size_of::<FlowKey<4>>() }> = Slots::new();
 #[btf_map]
-pub static FLOWS_V6: TableSlot<16> = TableSlot::new();
+pub static FLOWS_V6: Slots<{ size_of::<FlowKey<16>>() }> = Slots::new();
 #[btf_map]
 pub static PENDING_V4: PendingTable<4> = PendingTable::new();
 #[btf_map]
@@ -34,6 +77,16 @@ pub static CLOCKS: Array<Clocks, 1> = Array::new();
 pub static COUNTS: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, EVENT_RING_BYTES> = RingBuf::new();
+
+/// Keys for programs that work on a batch.
+#[btf_map]
+pub static BATCH_V4: Array<Batch<FlowKey<4>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_V6: Array<Batch<FlowKey<16>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_PENDING_V4: Array<Batch<PendingKey<4>>, 1> = Array::new();
+#[btf_map]
+pub static BATCH_PENDING_V6: Array<Batch<PendingKey<16>>, 1> = Array::new();
 
 /// Where a new entry is put together: a Flow and its keys do not fit the stack beside the rest.
 #[btf_map]
@@ -60,14 +113,8 @@ pub fn swept_flow() -> Option<&'static mut Flow> {
 /// Raises a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: Counter) {
-    add(counter, 1);
-}
-
-/// Adds to a counter of this CPU.
-#[inline(always)]
-pub fn add(counter: Counter, amount: u64) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
         // SAFETY: the slot belongs to this CPU, and programs that count on it do not preempt each other.
-        unsafe { *value += amount };
+        unsafe { *value += 1 };
     }
 }

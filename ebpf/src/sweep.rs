@@ -15,37 +15,46 @@ use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
-use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, PendingTable, SETTINGS, TableSlot, add, count, swept_flow};
+use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, PendingTable, SETTINGS, TableSlot, count, swept_flow};
 use crate::report::{self, Note};
 
 const EEXIST: i64 = 17;
+/// No table, or no settings.
+pub const ENOENT: i32 = 2;
 /// A refused SYN is not sent again after 64 s: the longest pause between two copies with `tcp_syn_retries` = 6.
 const PENDING_NS: u64 = 66_000_000_000;
 
 type Callback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Flow, *mut C) -> i64;
 type PendingCallback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Pending, *mut C) -> i64;
 
+/// What a sweep carries from entry to entry.
 #[repr(C)]
-struct Pass {
+pub struct Pass {
     now: u64,
     now_ns: u64,
     settings: *const Settings,
-    expired: u64,
+}
+
+impl Pass {
+    /// Reads the clocks; none without settings.
+    #[inline(always)]
+    pub fn begin() -> Option<Self> {
+        let settings = SETTINGS.get_ptr(0)?;
+        // SAFETY: the helper takes no arguments and reads a counter.
+        let now = unsafe { bpf_jiffies64() };
+        // SAFETY: the helper takes no arguments and reads a clock.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        Some(Self { now, now_ns, settings })
+    }
 }
 
 /// Sweeps the table in use and the refused SYNs beside it. Returns 0, or a negative errno when there is no table or no
 /// settings.
 #[inline(always)]
-pub fn table<const N: usize>(slot: &TableSlot<N>, pending: &PendingTable<N>) -> i32 {
-    const ENOENT: i32 = 2;
-    let (Some(table), Some(settings)) = (slot.get(CURRENT), SETTINGS.get_ptr(0)) else {
+pub fn table<const N: usize>(slot: &impl TableSlot<N>, pending: &PendingTable<N>) -> i32 {
+    let (Some(table), Some(mut pass)) = (slot.get(CURRENT), Pass::begin()) else {
         return -ENOENT;
     };
-    // SAFETY: the helper takes no arguments and reads a counter.
-    let now = unsafe { bpf_jiffies64() };
-    // SAFETY: the helper takes no arguments and reads a clock.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
-    let mut pass = Pass { now, now_ns, settings, expired: 0 };
     let callback: Callback<FlowKey<N>, Pass> = visit::<N>;
     // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
     // calls, and `pass` lives until the helper returns.
@@ -57,10 +66,6 @@ pub fn table<const N: usize>(slot: &TableSlot<N>, pending: &PendingTable<N>) -> 
             0,
         )
     };
-    add(Counter::Expired, pass.expired);
-    if N == 16 {
-        add(Counter::ExpiredV6, pass.expired);
-    }
     if visited < 0 {
         return visited as i32;
     }
@@ -78,7 +83,12 @@ pub fn table<const N: usize>(slot: &TableSlot<N>, pending: &PendingTable<N>) -> 
     if visited < 0 { visited as i32 } else { 0 }
 }
 
-unsafe extern "C" fn visit<const N: usize>(
+/// Takes the entry out if it has expired.
+///
+/// # Safety
+///
+/// `key` and `flow` must be an entry of `table`.
+pub unsafe extern "C" fn visit<const N: usize>(
     table: *mut c_void,
     key: *const FlowKey<N>,
     flow: *const Flow,
@@ -102,13 +112,22 @@ unsafe extern "C" fn visit<const N: usize>(
         // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
         let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
         if refused == 0 {
-            pass.expired += 1;
+            // Counted here: a number kept on the stack would make every entry another case to the verifier.
+            count(Counter::Expired);
+            if N == 16 {
+                count(Counter::ExpiredV6);
+            }
         }
     }
     0
 }
 
-unsafe extern "C" fn visit_pending<const N: usize>(
+/// Takes the refused SYN out if it will not come again.
+///
+/// # Safety
+///
+/// `key` and `pending` must be an entry of `table`.
+pub unsafe extern "C" fn visit_pending<const N: usize>(
     table: *mut c_void,
     key: *const PendingKey<N>,
     pending: *const Pending,
@@ -155,7 +174,7 @@ pub fn retire_v6() -> i32 {
 }
 
 #[inline(always)]
-fn retire<const N: usize>(slot: &TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
+fn retire<const N: usize>(slot: &impl TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
     let Some(table) = slot.get(RETIRING) else {
         return 0;
     };
@@ -187,7 +206,7 @@ unsafe extern "C" fn move_v6(table: *mut c_void, key: *const FlowKey<16>, flow: 
 
 #[inline(always)]
 unsafe fn move_entry<const N: usize>(
-    slot: &TableSlot<N>,
+    slot: &impl TableSlot<N>,
     from: *mut c_void,
     key: *const FlowKey<N>,
     flow: *const Flow,

@@ -70,7 +70,7 @@ fn track<const N: usize>(
     packet: Packet,
     source: [u8; N],
     destination: [u8; N],
-    slot: &TableSlot<N>,
+    slot: &impl TableSlot<N>,
     pending: &PendingTable<N>,
 ) -> Fate {
     let (key, from) =
@@ -113,7 +113,11 @@ fn track<const N: usize>(
 
 /// The entry, if it is still in a table that is being replaced: it moves with the packet that asks for it.
 #[inline(always)]
-fn from_retiring<const N: usize>(slot: &TableSlot<N>, table: &Table<N>, key: &FlowKey<N>) -> Option<*mut Flow> {
+pub fn from_retiring<const N: usize>(
+    slot: &impl TableSlot<N>,
+    table: &Table<N>,
+    key: &FlowKey<N>,
+) -> Option<*mut Flow> {
     let retiring = slot.get(RETIRING)?;
     let old = retiring.get_ptr(key)?;
     // SAFETY: the entry stays allocated while the program runs (RCU).

@@ -1,12 +1,21 @@
 //! The build entry point: `cargo xtask <command>`.
 
+mod apt;
 mod ebpf;
+mod preflight;
 mod setup;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::vm::{Machine, Release, Suite};
+
+/// Until a guest that runs a command is stopped, unless told otherwise.
+const COMMAND_LIMIT: Duration = Duration::from_mins(2);
 
 /// Builds, sets up and tests synscope.
 #[derive(Parser)]
@@ -28,19 +37,52 @@ enum Command {
     Ebpf,
     /// Set up, then run all tests.
     Test,
+    /// Say what synscope finds on this machine, what it loses, and what to do about it.
+    Preflight {
+        /// As a JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command, or the kernel tests, on another kernel: in an emulated machine that sees this one's files.
+    Vm {
+        /// Which kernel.
+        #[arg(long, value_enum)]
+        kernel: Release,
+        /// Run the kernel tests; what comes after `--` is for them.
+        #[arg(long)]
+        tests: bool,
+        /// Seconds until the machine is stopped [default: 120, with --tests 600].
+        #[arg(long)]
+        timeout: Option<u64>,
+        /// What to run, after `--`.
+        #[arg(last = true, required_unless_present = "tests")]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Setup { ci } => setup::run(ci),
-        Command::Ebpf => ebpf::run(),
-        Command::Test => setup::run(false).and_then(|()| test::run()),
+        Command::Setup { ci } => setup::run(ci).map(|()| 0),
+        Command::Ebpf => ebpf::run().map(|()| 0),
+        Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
+        Command::Preflight { json } => preflight::run(json),
+        Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[String]) -> anyhow::Result<u8> {
+    let limit = timeout.map(Duration::from_secs);
+    let machine = Machine::prepare(kernel)?;
+    if tests {
+        Suite::build()?.run(&machine, command, limit.unwrap_or(test::GUEST_LIMIT))
+    } else {
+        machine.run(command, limit.unwrap_or(COMMAND_LIMIT))
     }
 }

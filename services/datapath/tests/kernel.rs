@@ -3,35 +3,23 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod wire;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::time::Duration;
 
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun, TestRunOptions, tc::TcAttachOptions};
-use aya::{Ebpf, maps::Array};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use etherparse::PacketBuilder;
-use netns::{Line, ip, within};
+use netns::{Line, ip};
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{Event, EventKind, Verdict};
 use synscope_abi::flow::FlowKey;
 use synscope_abi::packet::{self, Addresses};
 use synscope_abi::settings::EXEMPT_PORTS;
-use synscope_abi::tcp::State;
 use synscope_abi::timeout::Timeouts;
-use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::events;
 use synscope_datapath::kernel::{Kernel, KernelError, Mode, Options};
-
-static BEHIND: &[u8] = aya::include_bytes_aligned!(env!("DATAPATH_EBPF_BEHIND"));
-
-const DEADLINE: Duration = Duration::from_secs(15);
-
-fn small(entries: u32) -> Options<'static> {
-    Options { entries, ..Options::default() }
-}
+use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
 
 fn run(kernel: &mut Kernel, frame: &[u8]) -> i32 {
     let program: &SchedClassifier = kernel.classifier("ingress").unwrap();
@@ -51,17 +39,6 @@ fn syn(source_port: u16, sequence: u32) -> Vec<u8> {
         .write(&mut frame, &[])
         .unwrap();
     frame
-}
-
-fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(value) = probe() {
-            return value;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -247,20 +224,6 @@ fn check(kernel: &mut Kernel, frame: &[u8]) {
     }
 }
 
-fn listen(line: &Line, port: u16) -> TcpListener {
-    within(&line.server, || TcpListener::bind(("10.9.0.2", port)).unwrap())
-}
-
-fn connect(line: &Line, port: u16, limit: Duration) -> std::io::Result<TcpStream> {
-    within(&line.client, || TcpStream::connect_timeout(&SocketAddr::from(([10, 9, 0, 2], port)), limit))
-}
-
-fn observe_on_wire(kernel: &mut Kernel, line: &Line) -> Vec<attach::Attached> {
-    within(&line.wire, || {
-        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(kernel, "c", hook, None).unwrap()).into()
-    })
-}
-
 fn drain(ring: &mut aya::maps::RingBuf<aya::maps::MapData>, into: &mut Vec<Event>) {
     assert_eq!(events::drain(ring, |event| into.push(*event)).foreign, 0);
 }
@@ -322,151 +285,6 @@ fn a_connection_whose_first_syn_was_refused_shows_its_true_latency() {
     assert_eq!(established.syn_ns, dropped.syn_ns, "measured from the SYN that was refused");
     let latency_ns = established.established_ns - established.syn_ns;
     assert!((950_000_000..1_500_000_000).contains(&latency_ns), "one SYN time-out of 1 s (RFC 6298): {latency_ns}");
-}
-
-#[test]
-fn programs_behind_ours_redirect_and_drop_as_if_we_were_not_there() {
-    let line = Line::new("behind");
-    let mut behind = Ebpf::load(BEHIND).unwrap();
-    let index = |name: &str| within(&line.wire, || nix::net::if_::if_nametoindex(name).unwrap());
-    let (c, s) = (index("c"), index("s"));
-    {
-        let mut wire: Array<_, u32> = behind.map_mut("WIRE").unwrap().try_into().unwrap();
-        wire.set(c, s, 0).unwrap();
-        wire.set(s, c, 0).unwrap();
-    }
-    let mut put = |program: &str, interface: &str| {
-        let program: &mut SchedClassifier = behind.program_mut(program).unwrap().try_into().unwrap();
-        if program.fd().is_err() {
-            program.load().unwrap();
-        }
-        within(&line.wire, || program.attach(interface, TcAttachType::Ingress).unwrap());
-    };
-    put("redirect", "c");
-    put("redirect", "s");
-    let mut kernel = Kernel::load(&small(1024)).unwrap();
-    let _attached = observe_on_wire(&mut kernel, &line);
-
-    let listener = listen(&line, 8080);
-    let mut client = connect(&line, 8080, DEADLINE).expect("the redirecting program is the only way through");
-    let (mut server, _) = listener.accept().unwrap();
-    client.write_all(b"through").unwrap();
-    server.read_exact(&mut [0; 7]).unwrap();
-    let established = |kernel: &Kernel| {
-        let table = kernel.table_v4().unwrap();
-        table
-            .iter()
-            .filter(|entry| entry.as_ref().is_ok_and(|(_, flow)| flow.state == State::Established as u8))
-            .count()
-    };
-    assert_eq!(established(&kernel), 1, "and we saw the connection");
-
-    // Before the redirect, behind ours: `first` would put it before us, which is what a test of ours must not do.
-    let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
-    program.load().unwrap();
-    let order = LinkOrder::after_program(&*kernel.classifier("ingress").unwrap()).unwrap();
-    within(&line.wire, || {
-        program.attach_with_options("c", TcAttachType::Ingress, TcAttachOptions::TcxOrder(order)).unwrap();
-    });
-    let before = kernel.counter(Counter::Inserted).unwrap();
-    assert!(connect(&line, 8080, Duration::from_millis(300)).is_err(), "the dropping program decides");
-    assert!(kernel.counter(Counter::Inserted).unwrap() > before, "and we still see what it drops");
-}
-
-#[test]
-fn ours_is_first_in_order_whoever_came_before() {
-    let line = Line::new("order");
-    let mut behind = Ebpf::load(BEHIND).unwrap();
-    let program: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
-    program.load().unwrap();
-    within(&line.wire, || program.attach("c", TcAttachType::Ingress).unwrap());
-    let mut kernel = Kernel::load(&small(16)).unwrap();
-    let _attached = observe_on_wire(&mut kernel, &line);
-    let ours = kernel.classifier("ingress").unwrap().info().unwrap().id();
-    let (_, order) = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap());
-    let ids: Vec<u32> = order.iter().map(aya::programs::ProgramInfo::id).collect();
-    assert_eq!((ids.len(), ids[0]), (2, ours), "{ids:?}");
-}
-
-/// A folder on bpffs that is emptied and removed, also when the test fails.
-struct Pins(PathBuf);
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        Self(PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
-        }
-    }
-}
-
-#[test]
-fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
-    let line = Line::new("adopt");
-    line.bridge();
-    let pins = Pins::new("adopt");
-    let hold = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/hold");
-    let mut holder = Command::new(&hold)
-        .args([&line.wire, "c"])
-        .arg(&pins.0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}", hold.display()));
-    let mut ready = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-    assert_eq!(ready, "ready\n", "the holder did not start");
-
-    let listener = listen(&line, 8080);
-    let mut client = connect(&line, 8080, DEADLINE).unwrap();
-    let (mut server, _) = listener.accept().unwrap();
-    holder.kill().unwrap();
-    holder.wait().unwrap();
-    // Nobody runs, and yet packets pass and are booked.
-    client.write_all(b"alone").unwrap();
-    server.read_exact(&mut [0; 5]).unwrap();
-
-    let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
-    let packets = |kernel: &Kernel| {
-        let table = kernel.table_v4().unwrap();
-        let flows: Vec<_> = table.iter().map(|entry| entry.unwrap().1).collect();
-        flows.iter().find(|flow| flow.state == State::Established as u8).map(|flow| flow.packets[0])
-    };
-    let before = packets(&kernel).expect("the connection of the killed process is in the adopted table");
-    let old = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap().1);
-    let _links = within(&line.wire, || {
-        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(&mut kernel, "c", hook, Some(&pins.0)).unwrap())
-    });
-    let new = within(&line.wire, || SchedClassifier::query_tcx("c", TcAttachType::Ingress).unwrap().1);
-    assert_eq!((old.len(), new.len()), (1, 1), "replaced in place, not attached beside");
-    assert_ne!(old[0].id(), new[0].id());
-
-    client.write_all(b"again").unwrap();
-    server.read_exact(&mut [0; 5]).unwrap();
-    wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
-}
-
-#[test]
-fn pins_of_another_abi_version_are_refused_by_name() {
-    let pins = Pins::new("abi");
-    let kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
-    drop(kernel);
-    let map = aya::maps::Map::Array(aya::maps::MapData::from_pin(pins.0.join("SETTINGS")).unwrap());
-    let mut settings = Array::<_, synscope_abi::settings::Settings>::try_from(map).unwrap();
-    let mut foreign = settings.get(&0, 0).unwrap();
-    foreign.abi_version = 999;
-    settings.set(0, foreign, 0).unwrap();
-    let refused = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) });
-    let error = match refused {
-        Err(KernelError::Pin(error)) => error.to_string(),
-        other => panic!("{other:?}"),
-    };
-    assert!(error.contains("999") && error.contains("remove that folder"), "{error}");
 }
 
 #[test]

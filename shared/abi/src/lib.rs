@@ -13,6 +13,7 @@
     reason = "BPF programs are verified whole: a call costs a frame of the 512-byte stack and loses what the verifier knew"
 )]
 
+pub mod batch;
 pub mod conntrack;
 pub mod counter;
 pub mod event;

@@ -4,6 +4,7 @@
 
 use aya::Pod;
 
+use crate::batch::Batch;
 use crate::flow::{Flow, FlowKey, Pending, PendingKey};
 use crate::settings::{Clocks, Settings};
 
@@ -19,3 +20,5 @@ unsafe impl Pod for Pending {}
 unsafe impl Pod for Settings {}
 // SAFETY: as above.
 unsafe impl Pod for Clocks {}
+// SAFETY: two integers and keys that are `Pod` themselves, without padding (asserted beside the type).
+unsafe impl<K: Pod> Pod for Batch<K> {}

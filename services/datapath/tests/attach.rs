@@ -1,0 +1,211 @@
+//! How programs come onto interfaces, in which order, and what outlives a process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+mod netns;
+mod wire;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use aya::programs::tc::{self, NlOptions, TcAttachOptions};
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use aya::{Ebpf, maps::Array};
+use netns::{Line, within};
+use synscope_abi::counter::Counter;
+use synscope_abi::tcp::State;
+use synscope_datapath::attach::{self, Hook, Mechanism};
+use synscope_datapath::kernel::{Kernel, KernelError, Options};
+use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
+
+static BEHIND: &[u8] = aya::include_bytes_aligned!(env!("DATAPATH_EBPF_BEHIND"));
+
+/// Puts a program on an interface's ingress: by tcx in this order, and where there is none by a filter of this priority.
+fn put(program: &mut SchedClassifier, line: &Line, interface: &str, order: LinkOrder, priority: u16) {
+    if program.fd().is_err() {
+        program.load().unwrap();
+    }
+    within(&line.wire, || {
+        if program.attach_with_options(interface, TcAttachType::Ingress, TcAttachOptions::TcxOrder(order)).is_err() {
+            // It may have a clsact already.
+            drop(tc::qdisc_add_clsact(interface));
+            let filter = TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() });
+            program.attach_with_options(interface, TcAttachType::Ingress, filter).unwrap();
+        }
+    });
+}
+
+/// Ids of the programs on an interface's ingress, in their order.
+fn programs_on(line: &Line, interface: &str) -> Vec<u32> {
+    if let Ok((_, programs)) = within(&line.wire, || SchedClassifier::query_tcx(interface, TcAttachType::Ingress)) {
+        return programs.iter().map(aya::programs::ProgramInfo::id).collect();
+    }
+    // No tcx: filters, which `tc` lists.
+    let arguments = ["-n", &line.wire, "filter", "show", "dev", interface, "ingress"];
+    let output = Command::new("tc").args(arguments).output().expect("`tc` of iproute2");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.windows(2).filter(|pair| pair[0] == "id").map(|pair| pair[1].parse().unwrap()).collect()
+}
+
+#[test]
+fn programs_behind_ours_redirect_and_drop_as_if_we_were_not_there() {
+    let line = Line::new("behind");
+    let mut behind = Ebpf::load(BEHIND).unwrap();
+    let index = |name: &str| within(&line.wire, || nix::net::if_::if_nametoindex(name).unwrap());
+    let (c, s) = (index("c"), index("s"));
+    {
+        let mut wire: Array<_, u32> = behind.map_mut("WIRE").unwrap().try_into().unwrap();
+        wire.set(c, s, 0).unwrap();
+        wire.set(s, c, 0).unwrap();
+    }
+    let redirect: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
+    put(redirect, &line, "c", LinkOrder::default(), 3);
+    put(redirect, &line, "s", LinkOrder::default(), 3);
+    let mut kernel = Kernel::load(&small(1024)).unwrap();
+    let _attached = observe_on_wire(&mut kernel, &line);
+
+    let listener = listen(&line, 8080);
+    let mut client = connect(&line, 8080, DEADLINE).expect("the redirecting program is the only way through");
+    let (mut server, _) = listener.accept().unwrap();
+    client.write_all(b"through").unwrap();
+    server.read_exact(&mut [0; 7]).unwrap();
+    let established = |kernel: &Kernel| {
+        let table = kernel.table_v4().unwrap();
+        table
+            .iter()
+            .filter(|entry| entry.as_ref().is_ok_and(|(_, flow)| flow.state == State::Established as u8))
+            .count()
+    };
+    assert_eq!(established(&kernel), 1, "and we saw the connection");
+
+    // Before the redirect, behind ours: `first` would put it before us, which is what a test of ours must not do.
+    let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
+    let order = LinkOrder::after_program(&*kernel.classifier("ingress").unwrap()).unwrap();
+    put(program, &line, "c", order, 2);
+    let before = kernel.counter(Counter::Inserted).unwrap();
+    assert!(connect(&line, 8080, Duration::from_millis(300)).is_err(), "the dropping program decides");
+    assert!(kernel.counter(Counter::Inserted).unwrap() > before, "and we still see what it drops");
+}
+
+#[test]
+fn ours_is_first_in_order_whoever_came_before() {
+    let line = Line::new("order");
+    let mut behind = Ebpf::load(BEHIND).unwrap();
+    let program: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
+    put(program, &line, "c", LinkOrder::default(), 1);
+    let mut kernel = Kernel::load(&small(16)).unwrap();
+    let attached = observe_on_wire(&mut kernel, &line);
+    let ours = kernel.classifier("ingress").unwrap().info().unwrap().id();
+    let ids = programs_on(&line, "c");
+    assert_eq!((ids.len(), ids[0]), (2, ours), "{ids:?}");
+    drop(attached);
+    assert_eq!(programs_on(&line, "c"), ids[1..], "what ends with this process is gone, the other stays");
+}
+
+#[test]
+fn what_is_lost_on_an_old_kernel_is_said() {
+    let line = Line::new("lost");
+    let mut kernel = Kernel::load(&small(16)).unwrap();
+    let attached = observe_on_wire(&mut kernel, &line);
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let version: Vec<u32> = release.split(['.', '-']).take(2).map(|number| number.parse().unwrap()).collect();
+    let walks = version >= vec![5, 13];
+    assert_eq!(kernel.degradations().is_empty(), walks, "{release}: {:?}", kernel.degradations());
+    for attached in &attached {
+        match attached.mechanism() {
+            Mechanism::TcxFirst => assert!(version >= vec![6, 6], "{release}"),
+            Mechanism::Clsact { why } => assert!(version < vec![6, 6] && why.contains("6.6"), "{release}: {why}"),
+        }
+    }
+}
+
+/// A folder on bpffs that is emptied and removed, also when the test fails.
+struct Pins(PathBuf);
+
+impl Pins {
+    fn new(name: &str) -> Self {
+        Self(PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
+
+#[test]
+fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
+    let line = Line::new("adopt");
+    line.bridge();
+    let pins = Pins::new("adopt");
+    let hold = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/hold");
+    let mut holder = Command::new(&hold)
+        .args([&line.wire, "c"])
+        .arg(&pins.0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", hold.display()));
+    let mut ready = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    assert_eq!(ready, "ready\n", "the holder did not start");
+
+    let listener = listen(&line, 8080);
+    let mut client = connect(&line, 8080, DEADLINE).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    // Nobody runs, and yet packets pass and are booked.
+    client.write_all(b"alone").unwrap();
+    server.read_exact(&mut [0; 5]).unwrap();
+
+    let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
+    let packets = |kernel: &Kernel| {
+        let table = kernel.table_v4().unwrap();
+        let flows: Vec<_> = table.iter().map(|entry| entry.unwrap().1).collect();
+        flows.iter().find(|flow| flow.state == State::Established as u8).map(|flow| flow.packets[0])
+    };
+    let before = packets(&kernel).expect("the connection of the killed process is in the adopted table");
+    let old = programs_on(&line, "c");
+    let links = within(&line.wire, || {
+        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(&mut kernel, "c", hook, Some(&pins.0)).unwrap())
+    });
+    let new = programs_on(&line, "c");
+    assert_eq!((old.len(), new.len()), (1, 1), "replaced in place, not attached beside");
+    assert_ne!(old, new);
+
+    client.write_all(b"again").unwrap();
+    server.read_exact(&mut [0; 5]).unwrap();
+    wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
+
+    let filters = within(&line.wire, || attach::remove_filters().unwrap());
+    assert_eq!(filters, links.iter().filter(|link| matches!(link, attach::Attached::Filter(_))).count());
+    drop(links);
+    std::fs::remove_dir_all(&pins.0).unwrap();
+    wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));
+    std::fs::create_dir(&pins.0).unwrap();
+}
+
+#[test]
+fn pins_of_another_abi_version_are_refused_by_name() {
+    let pins = Pins::new("abi");
+    let kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
+    drop(kernel);
+    let map = aya::maps::Map::Array(aya::maps::MapData::from_pin(pins.0.join("SETTINGS")).unwrap());
+    let mut settings = Array::<_, synscope_abi::settings::Settings>::try_from(map).unwrap();
+    let mut foreign = settings.get(&0, 0).unwrap();
+    foreign.abi_version = 999;
+    settings.set(0, foreign, 0).unwrap();
+    let refused = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) });
+    let error = match refused {
+        Err(KernelError::Pin(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(error.contains("999") && error.contains("remove that folder"), "{error}");
+}

@@ -1,0 +1,80 @@
+//! The kernel tests: built here, run in a guest.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Machine;
+use crate::apt::{checked, output};
+use crate::ebpf::root;
+
+/// The tests that load and attach.
+const TESTS: [&str; 2] = ["kernel", "attach"];
+/// What they start.
+const EXAMPLE: &str = "hold";
+
+/// Test programs that were built.
+pub(crate) struct Suite {
+    programs: Vec<PathBuf>,
+}
+
+impl Suite {
+    /// Builds the test programs as `cargo test --workspace` does, so that neither builds anew what the other built.
+    pub(crate) fn build() -> Result<Self> {
+        let cargo = |arguments: &[&str]| {
+            let mut command = Command::new("cargo");
+            command.args(arguments).args(["--workspace", "--locked"]).current_dir(root()).stderr(Stdio::inherit());
+            command
+        };
+        checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
+        let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
+        let messages = output(tests.args(TESTS.iter().flat_map(|name| ["--test", name])))?;
+        let programs = programs(&messages)?;
+        ensure!(programs.len() == TESTS.len(), "of the tests {TESTS:?} cargo built {programs:?}");
+        Ok(Self { programs })
+    }
+
+    /// Runs them, with more arguments for each, one test at a time; returns the first exit code that is not 0.
+    pub(crate) fn run(&self, machine: &Machine, arguments: &[String], limit: Duration) -> Result<u8> {
+        for program in &self.programs {
+            let mut command = vec![program.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
+            command.extend_from_slice(arguments);
+            let code = machine.run(&command, limit)?;
+            if code != 0 {
+                return Ok(code);
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Paths of the test programs in cargo's messages.
+fn programs(messages: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for line in messages.lines().filter(|line| line.starts_with('{')) {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
+        let is_test = message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
+        if let Some(path) = message["executable"].as_str().filter(|_| is_test) {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_taken_from_cargos_messages() {
+        let messages = r#"
+{"reason":"compiler-artifact","target":{"kind":["lib"]},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/xtask"}
+{"reason":"compiler-artifact","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(programs(messages).unwrap(), [PathBuf::from("/t/deps/kernel-1")]);
+    }
+}
