@@ -27,6 +27,8 @@ const BURSTS_TO_DETECT: usize = 5;
 const BURSTS_TO_VERIFY: usize = 4;
 /// Bursts without an incident before none is believed.
 const BURSTS_QUIET: usize = 5;
+/// The edge that everybody looks at; the incident must be told from its side.
+const ORDER_TO_INVENTORY: &str = "shop/order->shop/inventory:80";
 const ORDER_EVERY: Duration = Duration::from_millis(40);
 
 /// Everything that runs; dropped in this order.
@@ -171,7 +173,9 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) 
     };
 
     let mut found = None;
-    let named = |incident: Option<&Incident>| incident.is_some_and(|incident| !incident.causes.is_empty());
+    let named = |incident: Option<&Incident>| {
+        incident.is_some_and(|incident| incident.edges.first().is_some_and(|edge| edge == ORDER_TO_INVENTORY))
+    };
     for _burst in 0..BURSTS_TO_DETECT {
         found = stage.burst(scenario, named)?;
         if named(found.as_ref()) {
@@ -194,6 +198,7 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) 
 }
 
 fn diagnosis(scenario: &Scenario, expected: &Expected, incident: &Incident, report: &mut Report) {
+    report.check(Check::equal("edge", ORDER_TO_INVENTORY, incident.edges.first().map_or("none", String::as_str)));
     report.check(Check::equal("kind", expected.kind, &incident.kind));
     let cause = incident.causes.first().cloned().unwrap_or_default();
     report.check(Check::equal("first cause", expected.kind, &cause.name));

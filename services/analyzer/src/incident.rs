@@ -126,7 +126,8 @@ impl Tracked {
         let incident = &mut self.incident;
         incident.series.clone_from(&lead.points);
         let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
-        let fresh = incident.spikes.is_empty() || last > incident.last_seen_unix_ns;
+        let other_lead = incident.edges.first() != Some(&lead.edge);
+        let fresh = incident.spikes.is_empty() || last > incident.last_seen_unix_ns || other_lead;
         for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
             incident.edges.push(edge);
         }
@@ -134,7 +135,7 @@ impl Tracked {
         if !fresh {
             return;
         }
-        incident.last_seen_unix_ns = last;
+        incident.last_seen_unix_ns = last.max(incident.last_seen_unix_ns);
         incident.spikes = lead.spikes.iter().rev().take(SPIKES_MAX).rev().copied().collect();
         if !matches!(incident.state, State::Open | State::Reopened) {
             return;

@@ -17,14 +17,14 @@ use synscope_abi::counter::Counter;
 use synscope_bus::command::datapath::{ConntrackPart, ConntrackTop, ListConntrack, Status, TableStatus, TopConntrack};
 use synscope_bus::document::Desired;
 use synscope_bus::life::Life;
-use synscope_bus::message::signal::Conntrack;
+use synscope_bus::message::signal::{Conntrack, MapFill};
 use tokio::sync::watch;
 
 use crate::conntrack;
 use crate::events::drain;
 use crate::flow::WallClock;
 use crate::interfaces::{Interfaces, reasons};
-use crate::kernel::{Kernel, Options};
+use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;
 use crate::settings::{Policy, Settings};
@@ -57,10 +57,19 @@ pub struct Surroundings {
     pub publisher: Publisher,
     /// Names as they are now.
     pub names: watch::Receiver<Arc<Names>>,
-    /// Gets the own table's counters, once per reading of signals.
-    pub table: SyncSender<Conntrack>,
+    /// Gets the own tables' counters, once per reading of signals.
+    pub table: SyncSender<OwnTables>,
     /// What the agent is asked for.
     pub orders: Receiver<Order>,
+}
+
+/// What the agent knows about its own tables.
+#[derive(Debug, Clone)]
+pub struct OwnTables {
+    /// The fuller one, with the counters of both.
+    pub conntrack: Conntrack,
+    /// Both, as BPF maps among others.
+    pub fills: Vec<MapFill>,
 }
 
 struct Agent {
@@ -106,6 +115,9 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
         desired_error: None,
         foreign: 0,
     };
+    if !agent.kernel.degradations().is_empty() {
+        agent.around.life.degrade("kernel", agent.kernel.degradations().join("; "));
+    }
     agent.scan();
     agent.around.life.ready();
     agent.work()
@@ -267,9 +279,19 @@ impl Agent {
         }
     }
 
-    /// The fuller of the two tables, with both tables' counters.
-    fn table(&self) -> Result<Conntrack> {
+    /// The fuller of the two tables with both tables' counters, and both as maps.
+    fn table(&self) -> Result<OwnTables> {
         let [v4, v6] = self.kernel.fill()?;
+        let own = |name: &str, fill: Fill| MapFill {
+            id: fill.id,
+            name: name.to_owned(),
+            kind: "hash".to_owned(),
+            owner: Some("synscope".to_owned()),
+            live: fill.live,
+            max: fill.max,
+            estimate: false,
+        };
+        let fills = vec![own("FLOWS_V4", v4), own("FLOWS_V6", v6)];
         let fuller = if v6.live * v4.max > v4.live * v6.max { v6 } else { v4 };
         let count = |counter| self.kernel.counter(counter);
         let failures = BTreeMap::from([
@@ -278,7 +300,7 @@ impl Agent {
             ("EBUSY".to_owned(), count(Counter::InsertBusy)?),
             ("other".to_owned(), count(Counter::InsertOther)?),
         ]);
-        Ok(Conntrack {
+        let conntrack = Conntrack {
             live: fuller.live,
             max: fuller.max,
             inserts: count(Counter::Inserted)?,
@@ -286,7 +308,8 @@ impl Agent {
             refused_syns: count(Counter::PendingStored)? + count(Counter::PendingFailed)?,
             dropped_syns: count(Counter::DroppedFull)?,
             sweep_cost_ns: self.swept.map(nanos),
-        })
+        };
+        Ok(OwnTables { conntrack, fills })
     }
 }
 

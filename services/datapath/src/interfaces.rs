@@ -7,7 +7,7 @@ use glob::Pattern;
 use nix::net::if_::if_nameindex;
 use synscope_bus::command::datapath::HookStatus;
 
-use crate::attach::{self, AttachError, Attached, Hook};
+use crate::attach::{self, AttachError, Attached, Hook, Mechanism};
 use crate::kernel::Kernel;
 
 /// One interface as it was found: a name may come back as another interface.
@@ -77,8 +77,18 @@ impl Interfaces {
                 interface: name.clone(),
                 hook: hook.program().to_owned(),
                 attached: attached.is_ok(),
-                mechanism: if attached.is_ok() { "tcx, first in order".to_owned() } else { String::new() },
-                why: attached.as_ref().err().map(|error| reasons(error)),
+                mechanism: match attached.as_ref().map(Attached::mechanism) {
+                    Ok(Mechanism::TcxFirst) => "tcx, first in order".to_owned(),
+                    Ok(Mechanism::Clsact { .. }) => "clsact".to_owned(),
+                    Err(_) => String::new(),
+                },
+                why: match attached {
+                    Ok(attached) => match attached.mechanism() {
+                        Mechanism::TcxFirst => None,
+                        Mechanism::Clsact { why } => Some(why),
+                    },
+                    Err(error) => Some(reasons(error)),
+                },
             };
             interface.hooks.iter().map(status).collect::<Vec<_>>()
         };

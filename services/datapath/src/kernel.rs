@@ -119,6 +119,8 @@ pub struct Fill {
     pub live: u64,
     /// Entries at most.
     pub max: u64,
+    /// The kernel's id of the map.
+    pub id: u32,
 }
 
 /// How to load.
@@ -245,10 +247,7 @@ impl Kernel {
         // The counters are read one after the other while packets pass, so a difference may be off by those.
         let live_v6 = inserted_v6.saturating_sub(expired_v6);
         let live_v4 = inserted.saturating_sub(expired).saturating_sub(live_v6);
-        Ok([
-            Fill { live: live_v4, max: self.capacity("FLOWS_V4")?.into() },
-            Fill { live: live_v6, max: self.capacity("FLOWS_V6")?.into() },
-        ])
+        Ok([self.fill_of("FLOWS_V4", live_v4)?, self.fill_of("FLOWS_V6", live_v6)?])
     }
 
     /// Takes the event ring; there is one, so a second call finds it missing.
@@ -304,11 +303,12 @@ impl Kernel {
         ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)
     }
 
-    fn capacity(&self, name: &'static str) -> Result<u32, KernelError> {
+    fn fill_of(&self, name: &'static str, live: u64) -> Result<Fill, KernelError> {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
         let table: MapData = ArrayOfMaps::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)?;
-        Ok(table.info().map_err(wrong)?.max_entries())
+        let info = table.info().map_err(wrong)?;
+        Ok(Fill { live, max: info.max_entries().into(), id: info.id() })
     }
 
     /// The new table takes the place of the old; entries move with their own next packet or in the passes here,

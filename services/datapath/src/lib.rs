@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod attach;
+pub mod btf;
 pub mod conntrack;
 pub mod edges;
 pub mod events;
@@ -14,3 +15,4 @@ pub mod names;
 pub mod pins;
 pub mod publish;
 pub mod settings;
+pub mod signals;

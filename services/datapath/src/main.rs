@@ -14,16 +14,17 @@ use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, Documents, Endpoints, Seen};
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::{Life, unix_now_ns};
-use synscope_bus::message::signal::{Conntrack, NodeSignals, Observed};
+use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_bus::outbox::Outbox;
 use synscope_bus::subject::Subject;
 use synscope_bus::{configuration, telemetry};
-use synscope_datapath::agent::{self, Order, Surroundings};
+use synscope_datapath::agent::{self, Order, OwnTables, Surroundings};
 use synscope_datapath::edges::Edges;
 use synscope_datapath::names::{Directory, Names};
 use synscope_datapath::pins;
 use synscope_datapath::publish::{Publisher, put};
 use synscope_datapath::settings::Settings;
+use synscope_datapath::signals::Sampler;
 use tokio::sync::watch;
 
 /// What the signals' outbox may hold while NATS is away.
@@ -179,17 +180,18 @@ fn follow_desired(life: &Life, orders: &Sender<Order>) {
 }
 
 /// Reads the node's other signals each time the agent tells its table's counters.
-fn publish_signals(settings: &Settings, outbox: &Outbox, tables: &Receiver<Conntrack>) -> Result<()> {
+fn publish_signals(settings: &Settings, outbox: &Outbox, tables: &Receiver<OwnTables>) -> Result<()> {
     if let Some(netns) = &settings.netns {
         agent::enter(netns)?;
     }
     let node = settings.node_id()?.to_string();
-    while let Ok(table) = tables.recv() {
+    let mut sampler = Sampler::new(settings.watched_netns.clone());
+    while let Ok(tables) = tables.recv() {
         let signals = NodeSignals {
             node: node.clone(),
             time_unix_ns: unix_now_ns(),
-            conntrack: Observed::Observed { value: table },
-            ..NodeSignals::default()
+            conntrack: Observed::Observed { value: tables.conntrack },
+            ..sampler.sample(tables.fills)
         };
         put(outbox, &signals);
     }

@@ -16,6 +16,7 @@
 pub mod batch;
 pub mod conntrack;
 pub mod counter;
+pub mod drops;
 pub mod event;
 pub mod flow;
 pub mod packet;

@@ -5,6 +5,7 @@
 use aya::Pod;
 
 use crate::batch::Batch;
+use crate::drops::{DropKey, DropOffsets};
 use crate::flow::{Flow, FlowKey, Pending, PendingKey};
 use crate::settings::{Clocks, Settings};
 
@@ -22,3 +23,7 @@ unsafe impl Pod for Settings {}
 unsafe impl Pod for Clocks {}
 // SAFETY: two integers and keys that are `Pod` themselves, without padding (asserted beside the type).
 unsafe impl<K: Pod> Pod for Batch<K> {}
+// SAFETY: `repr(C)`, integers only, no padding, any bit pattern valid (asserted beside each type).
+unsafe impl Pod for DropKey {}
+// SAFETY: as above.
+unsafe impl Pod for DropOffsets {}
