@@ -1,9 +1,11 @@
 //! Plays incidents between two nodes made of network namespaces, and checks what synscope makes of them.
 
+mod cilium;
 mod client;
 mod cluster;
 mod load;
 mod netns;
+mod nf_conntrack;
 mod report;
 mod run;
 mod scenario;

@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail};
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 use tokio::sync::watch;
 
+use crate::cilium::CiliumMap;
 use crate::client::Api;
 use crate::cluster::Cluster;
 use crate::load::{Load, Orders};
 use crate::netns::{INVENTORY, SINK, Topology};
+use crate::nf_conntrack::NfConntrack;
 use crate::report::{Check, Report, say};
 use crate::scenario::{End, Expected, Fault, Scenario};
 use crate::wire::{Fault as WireFault, Wire};
@@ -37,7 +39,10 @@ pub(crate) struct Stage {
     _load: Load,
     pub(crate) cluster: Cluster,
     wires: [Wire; 2],
-    topology: Topology,
+    nf_conntrack: Option<NfConntrack>,
+    _cilium: Option<CiliumMap>,
+    /// Ends last: everything else is inside.
+    _topology: Topology,
     orders: Arc<Orders>,
     batch: watch::Sender<bool>,
     closed: Arc<AtomicBool>,
@@ -53,6 +58,11 @@ impl Stage {
         say("making two nodes, four pods and a wire, as network namespaces");
         let topology = Topology::new()?;
         let wires = [Wire::start(&topology.wire)?, Wire::start(&topology.cable)?];
+        let nf_conntrack = match scenario.fault {
+            Fault::FillNfConntrack => Some(NfConntrack::track(&topology.node_b)?),
+            _ => None,
+        };
+        let cilium = if scenario.cilium_map { Some(CiliumMap::new()?) } else { None };
         say("starting nats-server, an agent per node, analyzer and api");
         let mut cluster = Cluster::start(bin, nats, &topology, scenario.tables, TIME_SCALE)?;
         let api = Api::new(cluster.api_port);
@@ -79,7 +89,9 @@ impl Stage {
             _load: load,
             cluster,
             wires,
-            topology,
+            nf_conntrack,
+            _cilium: cilium,
+            _topology: topology,
             orders,
             batch,
             closed,
@@ -90,7 +102,7 @@ impl Stage {
         })
     }
 
-    fn fault(&self, fault: Fault, on: bool) {
+    fn fault(&self, fault: Fault, on: bool) -> Result<()> {
         let [wire, cable] = [self.wires[0].fault(), self.wires[1].fault()];
         let delay = |wire: &WireFault, delay| wire.delay_syns(if on { delay } else { Duration::ZERO });
         match fault {
@@ -102,7 +114,12 @@ impl Stage {
                 delay(&cable, by);
             }
             Fault::StopAccepting => self.closed.store(on, Relaxed),
+            Fault::FillNfConntrack => {
+                let table = self.nf_conntrack.as_ref().context("connection tracking was not set up")?;
+                if on { table.fill()? } else { table.empty()? }
+            }
         }
+        Ok(())
     }
 
     /// Plays one burst and waits for the next, looking at the incidents meanwhile; ends early when `done` says so.
@@ -116,9 +133,9 @@ impl Stage {
         self.wait(start, &mut |_| false)?;
         self.bursts += 1;
         let slow = self.orders.slow.load(Relaxed);
-        self.fault(scenario.fault, true);
+        self.fault(scenario.fault, true)?;
         let during = self.wait(start + scenario.burst, &mut |_| false);
-        self.fault(scenario.fault, false);
+        self.fault(scenario.fault, false)?;
         during?;
         // SYNs sent again need a little longer.
         self.wait((start + scenario.burst + Duration::from_secs(4)).min(until), &mut |_| false)?;

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     BatchAndSlowServer(usize, Duration),
     /// The server accepts nothing.
     StopAccepting,
+    /// The kernel's connection tracking on node b is filled with entries that it must not drop early.
+    FillNfConntrack,
 }
 
 /// When bursts come.
@@ -132,6 +134,18 @@ pub(crate) fn all() -> Vec<Scenario> {
             fault: Fault::DelaySyns(Duration::from_millis(520)),
             cilium_map: true,
             expected: Some(Expected { correlated: Some("cilium-ct-full"), ..advised("delay", false) }),
+            ..base
+        },
+        Scenario {
+            name: "nf-conntrack-full",
+            about: "the kernel's own connection tracking is full on node b, every 20 s",
+            tables: LARGE,
+            fault: Fault::FillNfConntrack,
+            expected: Some(Expected {
+                node: Some("node-b"),
+                refuted: Some("path-loss"),
+                ..advised("nf-conntrack-full", true)
+            }),
             ..base
         },
         Scenario {

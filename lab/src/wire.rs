@@ -79,9 +79,12 @@ impl Drop for Wire {
     }
 }
 
+/// A frame that waits: when it is due, its number, to which end it goes, and it.
+type Waiting = Reverse<(Instant, u64, usize, Vec<u8>)>;
+
 fn carry(fault: &Fault) -> Result<()> {
     let ends = [open("left")?, open("right")?];
-    let mut waiting: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>> = BinaryHeap::new();
+    let mut waiting: BinaryHeap<Waiting> = BinaryHeap::new();
     let (mut frame, mut number) = (vec![0; FRAME_MAX], 0_u64);
     while !fault.stop.load(Relaxed) {
         let now = Instant::now();

@@ -26,7 +26,14 @@ fn inode(netns: &str) -> u64 {
 
 fn tcp(signals: &NodeSignals, netns: &str, name: &str) -> u64 {
     let namespaces = signals.tcp.value().expect("TCP counters");
-    namespaces.iter().find(|counters| counters.netns == inode(netns)).expect("the namespace").counters[name]
+    namespaces
+        .iter()
+        .find(|counters| counters.netns == inode(netns))
+        .expect("the namespace")
+        .counters
+        .get(name)
+        .copied()
+        .unwrap_or(0)
 }
 
 #[test]

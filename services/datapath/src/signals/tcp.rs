@@ -15,12 +15,14 @@ pub fn read(netns: u64) -> Result<TcpCounters, String> {
     Ok(TcpCounters { netns, counters })
 }
 
-/// A line of names and a line of numbers, both beginning with the section. Negative numbers are no counters.
+/// A line of names and a line of numbers, both beginning with the section. Negative numbers are no counters, and zeros
+/// are left out: of some 150 counters a dozen ever move.
 fn parse(text: &str, section: &str) -> BTreeMap<String, u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix(section));
     let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let pairs = names.split_whitespace().zip(values.split_whitespace());
-    pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+    let parsed = pairs.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
+    parsed.filter(|(_, value)| *value > 0).collect()
 }
 
 #[cfg(test)]
@@ -41,8 +43,9 @@ mod tests {
 
     #[test]
     fn this_namespace_is_read() {
-        let counters = read(1).unwrap().counters;
-        assert!(counters.contains_key("TCPSynRetrans") && counters.contains_key("RetransSegs"));
+        let _connection = std::net::TcpListener::bind("127.0.0.1:0")
+            .map(|listener| std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        assert!(read(1).unwrap().counters["ActiveOpens"] > 0);
     }
 
     proptest! {

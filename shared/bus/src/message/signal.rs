@@ -103,7 +103,7 @@ pub struct NfConntrack {
 pub struct TcpCounters {
     /// The network namespace's inode.
     pub netns: u64,
-    /// Counters by the kernel's names: `TCPSynRetrans`, `ListenOverflows`, …
+    /// Counters by the kernel's names: `TCPSynRetrans`, `ListenOverflows`, …; those that are not here are zero.
     pub counters: BTreeMap<String, u64>,
 }
 
