@@ -32,12 +32,12 @@ impl CiliumMap {
         let folder = pins("cilium");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let made = Self { folder };
-        map.pin(made.folder.join("cilium_ct4_global"))?;
         let mut key = [0; KEY];
         for number in 0..IN_USE {
             key[..4].copy_from_slice(&number.to_be_bytes());
             map.insert(key, [0; VALUE], 0)?;
         }
+        map.pin(made.folder.join("cilium_ct4_global"))?;
         Ok(made)
     }
 }
