@@ -159,6 +159,8 @@ fn read_body<B: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<B,
         return Err(Problem::media(format!("the body must be application/json, not {media:?}")));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| Problem::body(&error.path().to_string(), error.inner().to_string()))
+    let read = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| Problem::body(&error.path().to_string(), error.inner().to_string()))?;
+    deserializer.end().map_err(|error| Problem::body("", error.to_string()))?;
+    Ok(read)
 }
