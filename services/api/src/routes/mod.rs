@@ -18,6 +18,7 @@ pub mod incidents;
 pub mod maps;
 pub mod metrics;
 pub mod nodes;
+pub mod page;
 pub mod reports;
 pub mod signals;
 pub mod status;
@@ -64,14 +65,17 @@ pub fn all() -> Vec<Route> {
         Route::get("/metrics", "Metrics for Prometheus", metrics::get),
         Route::get("/healthz", "Whether the process lives", health::live),
         Route::get("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),
+        Route::get("/openapi.json", "This document", page::openapi),
+        Route::get("/", "The page for a first look", page::index),
+        Route::get("/docs", "The page that shows this document", page::docs),
     ]
 }
 
 /// The service as axum sees it.
 pub fn router(app: App) -> Router {
-    let routes = all();
-    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
-    router
+    all()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("there is no {}", uri.path())).at(uri.path()).into_response()
         })

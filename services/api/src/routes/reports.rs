@@ -136,8 +136,8 @@ fn report<'a>(flows: impl Iterator<Item = &'a Flow>, above_ms: u64) -> SlowSyns 
         }
     }
     let unmeasured = slowest_view.values().filter(|flow| flow.latency_ns.is_none()).count();
-    let above_ns = above_ms.saturating_mul(1_000_000);
-    let slow = slowest_view.into_values().filter_map(|flow| Some((flow, flow.latency_ns.filter(|ns| *ns > above_ns)?)));
+    let limit_ns = above_ms.saturating_mul(1_000_000);
+    let slow = slowest_view.into_values().filter_map(|flow| Some((flow, flow.latency_ns.filter(|ns| *ns > limit_ns)?)));
     let mut slow: Vec<_> = slow.map(|(flow, latency_ns)| slow_syn(flow, latency_ns)).collect();
     slow.sort_by(|a, b| b.latency_ns.cmp(&a.latency_ns).then(a.time_unix_ns.cmp(&b.time_unix_ns)));
     let mut hours: BTreeMap<String, u64> = BTreeMap::new();
