@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use synscope_bus::command::CommandError;
 use synscope_bus::document::DocumentError;
 use synscope_bus::message::incident::Advice;
@@ -13,8 +13,7 @@ use synscope_bus::message::incident::Advice;
 pub const MEDIA: &str = "application/problem+json";
 
 /// What went wrong with a request, as it is written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub struct Details {
     /// The kind of problem, as a URN.

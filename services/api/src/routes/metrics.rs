@@ -151,8 +151,9 @@ impl Scrape {
         self.counter("feed_messages", "Messages received", each(|counts| counts.gaps.received));
         self.counter("feed_missing_messages", "Messages missing by their numbers", each(|counts| counts.gaps.missing));
         self.counter("feed_foreign_messages", "Messages that were none of ours", each(|counts| counts.foreign));
-        let missed = [(Labels::new(), app.missed())];
-        self.counter("stream_missed_events", "Events that slow readers of streams missed", missed);
+        let missed = Counter::<u64>::default();
+        missed.inc_by(app.missed());
+        self.registry.register("stream_missed_events", "Events that slow readers of streams missed", missed);
     }
 
     fn services(&mut self, app: &App) {
