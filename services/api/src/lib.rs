@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod feed;
+pub mod openapi;
 pub mod problem;
 pub mod query;
 pub mod route;

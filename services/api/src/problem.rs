@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use synscope_bus::command::CommandError;
 use synscope_bus::document::DocumentError;
 use synscope_bus::message::incident::Advice;
@@ -12,10 +12,10 @@ use synscope_bus::message::incident::Advice;
 /// The media type of a problem.
 pub const MEDIA: &str = "application/problem+json";
 
-/// What went wrong with a request.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Problem {
+/// What went wrong with a request, as it is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Details {
     /// The kind of problem, as a URN.
     #[serde(rename = "type")]
     pub kind: String,
@@ -35,27 +35,40 @@ pub struct Problem {
     pub advice: Vec<Advice>,
 }
 
+/// What went wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem(Box<Details>);
+
 impl Problem {
     fn new(status: StatusCode, slug: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             kind: format!("urn:synscope:problem:{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
-            ..Self::default()
-        }
+            ..Details::default()
+        }))
+    }
+
+    fn of(mut self, field: &str) -> Self {
+        self.0.field = Some(field.to_owned());
+        self
+    }
+
+    /// What went wrong.
+    pub fn details(&self) -> &Details {
+        &self.0
     }
 
     /// 400: a parameter, named, is unknown or has a bad value.
     pub fn parameter(field: &str, detail: impl Into<String>) -> Self {
-        let problem = Self::new(StatusCode::BAD_REQUEST, "parameter", "Bad parameter", detail);
-        Self { field: Some(field.to_owned()), ..problem }
+        Self::new(StatusCode::BAD_REQUEST, "parameter", "Bad parameter", detail).of(field)
     }
 
     /// 400: the body is not as described; `field` is the place in it, empty for all of it.
     pub fn body(field: &str, detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::BAD_REQUEST, "body", "Bad body", detail);
-        Self { field: (!matches!(field, "" | "." | "?")).then(|| field.to_owned()), ..problem }
+        if matches!(field, "" | "." | "?") { problem } else { problem.of(field) }
     }
 
     /// 404.
@@ -75,15 +88,13 @@ impl Problem {
 
     /// 412: the revision is another one by now.
     pub fn precondition(detail: impl Into<String>) -> Self {
-        let title = "Precondition failed";
-        Self { field: Some("If-Match".into()), ..Self::new(StatusCode::PRECONDITION_FAILED, "revision", title, detail) }
+        Self::new(StatusCode::PRECONDITION_FAILED, "revision", "Precondition failed", detail).of("If-Match")
     }
 
     /// 415: the body is of another media type.
     pub fn media(detail: impl Into<String>) -> Self {
         let title = "Unsupported media type";
-        let problem = Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, detail);
-        Self { field: Some("Content-Type".into()), ..problem }
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, detail).of("Content-Type")
     }
 
     /// 422: understood, but not possible.
@@ -94,8 +105,7 @@ impl Problem {
     /// 428: a write without the revision it is based on.
     pub fn revision_wanted(detail: impl Into<String>) -> Self {
         let title = "Precondition required";
-        let problem = Self::new(StatusCode::PRECONDITION_REQUIRED, "revision-wanted", title, detail);
-        Self { field: Some("If-Match".into()), ..problem }
+        Self::new(StatusCode::PRECONDITION_REQUIRED, "revision-wanted", title, detail).of("If-Match")
     }
 
     /// 502: another service's answer is not as agreed.
@@ -120,8 +130,16 @@ impl Problem {
 
     /// The same problem, met at this path.
     #[must_use]
-    pub fn at(self, path: &str) -> Self {
-        Self { instance: path.to_owned(), ..self }
+    pub fn at(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.0.instance);
+        self
+    }
+
+    /// The same problem, with what a person can do instead.
+    #[must_use]
+    pub fn advising(mut self, advice: &[Advice]) -> Self {
+        self.0.advice = advice.to_vec();
+        self
     }
 }
 
@@ -165,8 +183,8 @@ impl From<DocumentError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&*self.0)).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA));
         response
     }

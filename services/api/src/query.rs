@@ -246,7 +246,8 @@ mod tests {
             ("port=1&limit=-1", "limit"),
         ] {
             let problem = sample(query).unwrap_err();
-            assert_eq!((problem.status, problem.field.as_deref()), (400, Some(field)), "{query}: {problem:?}");
+            let details = problem.details();
+            assert_eq!((details.status, details.field.as_deref()), (400, Some(field)), "{query}: {details:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A route: its handler, and what the OpenAPI document says about it, from the same types.
+//! A route: its handler, and what the `OpenAPI` document says about it, from the same types.
 
 use std::future::Future;
 
@@ -49,6 +49,8 @@ pub struct Route {
     pub summary: &'static str,
     /// Schemas of the query's parameters.
     pub asked: fn(&mut SchemaGenerator) -> Vec<Schema>,
+    /// Headers it must be told.
+    pub headers: &'static [&'static str],
     /// Schema of the body; none when it takes none.
     pub body: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// What it answers.
@@ -85,6 +87,7 @@ impl Route {
             path,
             summary,
             asked: Q::schemas,
+            headers: &[],
             body: None,
             answer: A::content,
             handler: on(MethodFilter::GET, handler),
@@ -102,7 +105,7 @@ impl Route {
         Self::write((Method::POST, MethodFilter::POST), path, summary, answer)
     }
 
-    /// A route that replaces a document with the one in a JSON body.
+    /// A route that replaces a document, of the revision in `If-Match`, with the one in a JSON body.
     pub fn put<B, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
     where
         B: DeserializeOwned + JsonSchema + Send + 'static,
@@ -110,7 +113,8 @@ impl Route {
         F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
         W: Future<Output = Result<A, Problem>> + Send,
     {
-        Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer)
+        let route = Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer);
+        Self { headers: &["If-Match"], ..route }
     }
 
     fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
@@ -134,6 +138,7 @@ impl Route {
             path,
             summary,
             asked: Nothing::schemas,
+            headers: &[],
             body: Some(B::json_schema),
             answer: A::content,
             handler: on(method.1, handler),
@@ -159,6 +164,8 @@ fn read_body<B: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<B,
         return Err(Problem::media(format!("the body must be application/json, not {media:?}")));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| Problem::body(&error.path().to_string(), error.inner().to_string()))
+    let read = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| Problem::body(&error.path().to_string(), error.inner().to_string()))?;
+    deserializer.end().map_err(|error| Problem::body("", error.to_string()))?;
+    Ok(read)
 }

@@ -63,7 +63,8 @@ pub async fn fix(call: Call, order: FixOrder) -> Result<Json<FixAnswer>, Problem
     if order.revision.is_some_and(|wanted| wanted != revision) {
         return Err(Problem::conflict(format!("desired state of node {node:?} has revision {revision} by now")));
     }
-    let after = Desired { conntrack_entries: Some(entries), ..before.clone().unwrap_or_default() };
+    let mut after = before.clone().unwrap_or_default();
+    after.conntrack_entries = Some(entries);
     let changed = before.as_ref() != Some(&after);
     let revision =
         if changed && !order.dry_run { documents.compare_and_set(node, &after, revision).await? } else { revision };
@@ -87,14 +88,13 @@ fn find(call: &Call) -> Result<Arc<Incident>, Problem> {
 fn change(incident: &Incident) -> Result<(&str, u64), Problem> {
     match &incident.fix {
         Some(Fix { change: Some(Change::ConntrackEntries { node, to, .. }), .. }) => Ok((node, *to)),
-        Some(Fix { advice, summary, change: None, .. }) => Err(Problem {
-            advice: advice.clone(),
-            ..Problem::not_possible(format!("synscope cannot apply this fix, only advise: {summary}"))
-        }),
-        Some(Fix { advice, change: Some(Change::Unknown), .. }) => Err(Problem {
-            advice: advice.clone(),
-            ..Problem::not_possible("this version does not know how to apply this fix")
-        }),
+        Some(Fix { advice, summary, change: None, .. }) => {
+            let why = format!("synscope cannot apply this fix, only advise: {summary}");
+            Err(Problem::not_possible(why).advising(advice))
+        }
+        Some(Fix { advice, change: Some(Change::Unknown), .. }) => {
+            Err(Problem::not_possible("this version does not know how to apply this fix").advising(advice))
+        }
         None => Err(Problem::not_possible("nothing is known to help")),
     }
 }

@@ -9,11 +9,20 @@ use crate::app::App;
 use crate::problem::Problem;
 use crate::route::Route;
 
+pub mod conntrack;
+pub mod desired;
 pub mod edges;
+pub mod flows;
 pub mod health;
 pub mod incidents;
+pub mod maps;
+pub mod metrics;
 pub mod nodes;
+pub mod page;
+pub mod reports;
+pub mod signals;
 pub mod status;
+pub mod stream;
 
 /// The largest body, bytes.
 const BODY_MAX: usize = 64 << 10;
@@ -24,6 +33,23 @@ pub fn all() -> Vec<Route> {
         Route::get("/v1/status", "How this service and the others are", status::get),
         Route::get("/v1/nodes", "The nodes, and how full their connection tables are", nodes::list),
         Route::get("/v1/edges", "Counts and latencies per edge and vantage", edges::list),
+        Route::get("/v1/flows", "Flow events, the newest first", flows::list),
+        Route::get(
+            "/v1/flows/stream",
+            "Flow events as they come: `flow`, and `missed` for a slow reader",
+            flows::stream,
+        ),
+        Route::get("/v1/nodes/{node}/conntrack", "A part of a node's connection tables", conntrack::list),
+        Route::get("/v1/nodes/{node}/conntrack/top", "Who fills a node's connection tables", conntrack::top),
+        Route::get("/v1/nodes/{node}/desired", "What a node is asked to be like", desired::get),
+        Route::put(
+            "/v1/nodes/{node}/desired",
+            "Asks a node to be like this, if the revision is If-Match's",
+            desired::put,
+        ),
+        Route::get("/v1/maps", "How full the BPF maps of all nodes are", maps::list),
+        Route::get("/v1/signals", "What the nodes said about themselves, oldest first", signals::list),
+        Route::get("/v1/reports/slow-syns", "Slow SYNs: how many, the slowest, and when", reports::slow_syns),
         Route::get("/v1/incidents", "All incidents, the latest first", incidents::list),
         Route::get("/v1/incidents/{id}", "One incident", incidents::get),
         Route::post(
@@ -31,16 +57,25 @@ pub fn all() -> Vec<Route> {
             "Applies an incident's fix, or tells what it would change",
             incidents::fix,
         ),
+        Route::get(
+            "/v1/events/stream",
+            "Incidents as they change: `incident`, `gone`, and `missed`",
+            stream::incidents,
+        ),
+        Route::get("/metrics", "Metrics for Prometheus", metrics::get),
         Route::get("/healthz", "Whether the process lives", health::live),
         Route::get("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),
+        Route::get("/openapi.json", "This document", page::openapi),
+        Route::get("/", "The page for a first look", page::index),
+        Route::get("/docs", "The page that shows this document", page::docs),
     ]
 }
 
 /// The service as axum sees it.
 pub fn router(app: App) -> Router {
-    let routes = all();
-    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
-    router
+    all()
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("there is no {}", uri.path())).at(uri.path()).into_response()
         })

@@ -1,0 +1,14 @@
+//! What the API promises, over a real port and with a real nats-server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+#[path = "../../../../shared/bus/tests/nats/mod.rs"]
+mod nats;
+
+mod description;
+mod errors;
+mod fixes;
+mod flows;
+mod outage;
+mod routes;
+mod service;
