@@ -74,7 +74,9 @@ pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration) -> Result<u8>
 }
 
 fn emulator(kernel: &Kernel, run: &Run) -> Command {
-    let mut command = Command::new(EMULATOR);
+    // A machine must not outlive us, however we end.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", EMULATOR]);
     command.args(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", MEMORY]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(run.path("initramfs"));

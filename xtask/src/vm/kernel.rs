@@ -66,22 +66,26 @@ impl Kernel {
         if !folder.exists() {
             println!("vm: fetching Debian's kernel {} ({})", release.name(), release.suite());
             // It gets its name when it is complete.
-            let partial = folder.with_extension("partial");
+            let partial = folder.with_file_name(format!("{}.partial", release.name()));
             if partial.exists() {
                 fs::remove_dir_all(&partial)?;
             }
             fs::create_dir_all(&partial)?;
-            let unpacked = partial.join("packages");
-            let suite = Suite::open(release.suite())?;
-            suite.unpack(&packages(&suite)?, &unpacked)?;
-            arrange(&unpacked, &partial).with_context(|| unpacked.display().to_string())?;
-            fs::remove_dir_all(&unpacked)?;
+            download(release, &partial).with_context(|| format!("Debian's kernel {} cannot be had", release.name()))?;
             fs::rename(&partial, &folder)?;
         }
         let folder = folder.canonicalize()?;
         let modules = only(&folder.join("lib/modules"))?;
         Ok(Self { image: folder.join("vmlinuz"), modules })
     }
+}
+
+fn download(release: Release, folder: &Path) -> Result<()> {
+    let unpacked = folder.join("packages");
+    let suite = Suite::open(release.suite())?;
+    suite.unpack(&packages(&suite)?, &unpacked)?;
+    arrange(&unpacked, folder)?;
+    fs::remove_dir_all(&unpacked).with_context(|| unpacked.display().to_string())
 }
 
 /// The suite's kernel package and, where it is split, its parts.

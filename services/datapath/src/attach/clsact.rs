@@ -6,7 +6,7 @@ use std::{io, mem, thread};
 use aya::programs::links::Link;
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact};
 use aya::programs::{ProgramError, SchedClassifier};
-use nix::libc::{EEXIST, EINVAL, ENOENT};
+use nix::libc::{EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP};
 use nix::sched::{CloneFlags, setns};
 
 use super::Hook;
@@ -75,11 +75,16 @@ impl Drop for Filter {
 
 /// Takes off the filter that a process left on an interface; tells whether there was one.
 pub(super) fn remove(interface: &str, hook: Hook) -> Result<bool, ProgramError> {
-    let gone = left(interface, hook)?.detach();
-    match gone {
+    // An interface that is gone took its filters along.
+    let Ok(link) = left(interface, hook) else { return Ok(false) };
+    match link.detach() {
         Ok(()) => Ok(true),
-        // No filter of ours, or no clsact at all.
-        Err(ProgramError::NetlinkError(error)) if matches!(error.raw_os_error(), Some(ENOENT | EINVAL)) => Ok(false),
+        // No filter of ours, no clsact at all, or another queueing discipline in its place.
+        Err(ProgramError::NetlinkError(error))
+            if matches!(error.raw_os_error(), Some(ENOENT | EINVAL | EOPNOTSUPP | ENODEV)) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
