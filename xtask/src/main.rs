@@ -2,6 +2,7 @@
 
 mod apt;
 mod ebpf;
+mod lab;
 mod preflight;
 mod setup;
 mod test;
@@ -35,6 +36,13 @@ enum Command {
     },
     /// Build the kernel programs alone.
     Ebpf,
+    /// Set up, then play an incident between two nodes made of namespaces, and check what is found.
+    #[command(disable_help_flag = true)]
+    Lab {
+        /// A scenario (ct-full unless told otherwise) and options; `--help` tells them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Set up, then run all tests.
     Test,
     /// Say what synscope finds on this machine, what it loses, and what to do about it.
@@ -64,6 +72,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup { ci } => setup::run(ci).map(|()| 0),
         Command::Ebpf => ebpf::run().map(|()| 0),
+        Command::Lab { arguments } => setup::run(false).and_then(|()| lab::run(&arguments)),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),

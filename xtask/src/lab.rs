@@ -1,0 +1,44 @@
+//! The lab: builds the services, then hands over to them.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::apt;
+use crate::ebpf::root;
+
+/// Programs that only one scenario needs, and the packages they come in.
+const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
+    [("nf-conntrack-full", "nft", "nftables"), ("nf-conntrack-full", "conntrack", "conntrack")];
+
+/// Builds and plays; the lab's exit status.
+pub(crate) fn run(arguments: &[String]) -> Result<u8> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the lab makes network namespaces and loads kernel programs: run it as root"
+    );
+    for (scenario, program, package) in SCENARIO_TOOLS {
+        if arguments.iter().any(|argument| argument == scenario) {
+            if !apt::on_path(program) {
+                println!("setup: installing {package}: {scenario} needs {program}");
+                apt::install(&[package])?;
+            }
+        }
+    }
+    let built = Command::new("cargo")
+        .args(["build", "--locked", "--bins"])
+        .args(
+            ["synscope-datapath", "synscope-analyzer", "synscope-api", "synscope-lab"]
+                .map(|name| format!("--package={name}")),
+        )
+        .current_dir(root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "the services do not build");
+    let played = Command::new(root().join("target/debug/synscope-lab"))
+        .args(arguments)
+        .current_dir(root())
+        .status()
+        .context("cannot run the lab")?;
+    Ok(played.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
