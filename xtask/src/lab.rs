@@ -18,11 +18,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         "the lab makes network namespaces and loads kernel programs: run it as root"
     );
     for (scenario, program, package) in SCENARIO_TOOLS {
-        if arguments.iter().any(|argument| argument == scenario) {
-            if !apt::on_path(program) {
-                println!("setup: installing {package}: {scenario} needs {program}");
-                apt::install(&[package])?;
-            }
+        if arguments.iter().any(|argument| argument == scenario) && !apt::on_path(program) {
+            println!("setup: installing {package}: {scenario} needs {program}");
+            apt::install(&[package])?;
         }
     }
     let built = Command::new("cargo")

@@ -19,6 +19,7 @@ use synscope_bus::outbox::Outbox;
 use synscope_bus::subject::Subject;
 use synscope_bus::{configuration, telemetry};
 use synscope_datapath::agent::{self, Order, OwnTables, Surroundings};
+use synscope_datapath::attach;
 use synscope_datapath::edges::Edges;
 use synscope_datapath::names::{Directory, Names};
 use synscope_datapath::pins;
@@ -59,8 +60,23 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     match cli.action.unwrap_or(Action::Run) {
         Action::Run => run(settings).await,
-        Action::Uninstall => Ok(pins::remove(&settings.pins)?),
+        Action::Uninstall => uninstall(&settings),
     }
+}
+
+/// Takes off what outlives the process: pinned links and tables, and filters where there is no tcx.
+fn uninstall(settings: &Settings) -> Result<()> {
+    pins::remove(&settings.pins)?;
+    let netns = settings.netns.clone();
+    let removing = start("uninstall", move || {
+        if let Some(netns) = &netns {
+            agent::enter(netns)?;
+        }
+        let removed = attach::remove_filters()?;
+        tracing::info!(filters = removed, "uninstalled");
+        Ok(())
+    });
+    removing?.join().map_err(|_panic| anyhow!("the thread panicked"))?
 }
 
 async fn run(settings: Settings) -> Result<()> {
