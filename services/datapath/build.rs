@@ -35,6 +35,7 @@ fn main() -> Result<(), String> {
     let objects = target.join("bpfel-unknown-none/release");
     println!("cargo::rustc-env=DATAPATH_EBPF_OBJECT={}", objects.join("datapath").display());
     println!("cargo::rustc-env=DATAPATH_EBPF_DROPS={}", objects.join("drops").display());
+    println!("cargo::rustc-env=DATAPATH_EBPF_XDP={}", objects.join("xdp").display());
     println!("cargo::rustc-env=DATAPATH_EBPF_BEHIND={}", objects.join("behind").display());
     Ok(())
 }

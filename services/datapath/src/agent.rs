@@ -28,6 +28,7 @@ use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;
 use crate::settings::{Policy, Settings};
+use crate::xdp::Passing;
 
 /// Longest wait of a record in the ring.
 const TICK: Duration = Duration::from_millis(10);
@@ -103,7 +104,8 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
     };
     let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
     let ring = kernel.take_events()?;
-    let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone());
+    let xdp = if settings.xdp { Some(Passing::load()?) } else { None };
+    let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone(), xdp);
     let mut agent = Agent {
         settings,
         kernel,

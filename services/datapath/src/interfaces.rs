@@ -9,6 +9,7 @@ use synscope_bus::command::datapath::HookStatus;
 
 use crate::attach::{self, AttachError, Attached, Hook, Mechanism};
 use crate::kernel::Kernel;
+use crate::xdp::Passing;
 
 /// One interface as it was found: a name may come back as another interface.
 #[derive(Debug)]
@@ -23,12 +24,13 @@ pub struct Interfaces {
     patterns: Vec<Pattern>,
     pins: PathBuf,
     known: BTreeMap<String, Interface>,
+    xdp: Option<Passing>,
 }
 
 impl Interfaces {
     /// None yet.
-    pub fn new(patterns: Vec<Pattern>, pins: PathBuf) -> Self {
-        Self { patterns, pins, known: BTreeMap::new() }
+    pub fn new(patterns: Vec<Pattern>, pins: PathBuf, xdp: Option<Passing>) -> Self {
+        Self { patterns, pins, known: BTreeMap::new(), xdp }
     }
 
     /// Looks what is there: attaches to what is new, forgets what is gone, tries again where it failed.
@@ -46,6 +48,9 @@ impl Interfaces {
         for name in names {
             tracing::info!(interface = name, "is gone");
             self.known.remove(&name);
+            if let Some(xdp) = &mut self.xdp {
+                xdp.forget(&name);
+            }
             for hook in Hook::ALL {
                 self.forget(&name, hook);
             }
@@ -66,6 +71,9 @@ impl Interfaces {
                 }
             }
             self.known.insert(name, Interface { index, hooks });
+        }
+        if let Some(xdp) = &mut self.xdp {
+            xdp.keep_on(self.known.keys());
         }
         Ok(())
     }
@@ -92,7 +100,8 @@ impl Interfaces {
             };
             interface.hooks.iter().map(status).collect::<Vec<_>>()
         };
-        self.known.iter().flat_map(each).collect()
+        let xdp = self.xdp.iter().flat_map(Passing::status);
+        self.known.iter().flat_map(each).chain(xdp).collect()
     }
 
     fn attach(&self, kernel: &mut Kernel, name: &str, hook: Hook) -> Result<Attached, AttachError> {

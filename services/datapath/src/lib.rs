@@ -16,3 +16,4 @@ pub mod pins;
 pub mod publish;
 pub mod settings;
 pub mod signals;
+pub mod xdp;

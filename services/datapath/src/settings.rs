@@ -64,6 +64,8 @@ pub struct Settings {
     pub watched_netns: Vec<String>,
     /// Interfaces to attach to, as patterns of names; those that appear later are found too.
     pub interfaces: Vec<String>,
+    /// Also puts the XDP program on them, which parses and passes; off by default.
+    pub xdp: bool,
     /// What a full table does.
     pub mode: Policy,
     /// Ports that are never refused: NATS, the API and SSH at least.
@@ -96,6 +98,7 @@ impl Default for Settings {
             netns: None,
             watched_netns: Vec::new(),
             interfaces: ["eth*", "en*", "veth*", "lxc*", "cali*"].map(str::to_owned).into(),
+            xdp: false,
             mode: Policy::Observe,
             exempt_ports: vec![22, 4222, 8080],
             conntrack_entries: CONNTRACK_ENTRIES_DEFAULT,

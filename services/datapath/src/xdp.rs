@@ -1,0 +1,121 @@
+//! The XDP program: off unless asked for, because some drivers reset the link, and native XDP on veth copies each packet.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{MapError, PerCpuArray};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfError, include_bytes_aligned};
+use synscope_abi::counter::Counter;
+use synscope_bus::command::datapath::HookStatus;
+
+static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_XDP"));
+
+/// Why the program is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// Loading; it needs kernel 5.18 (`bpf_xdp_load_bytes`).
+    #[error("the XDP program cannot be loaded; it needs kernel 5.18")]
+    Load(#[from] EbpfError),
+    /// Loading or attaching.
+    #[error("the XDP program")]
+    Program(#[from] ProgramError),
+    /// Reading.
+    #[error("the XDP program's counters")]
+    Map(#[from] MapError),
+    /// An object of other sources.
+    #[error("the object has no {0}")]
+    Missing(&'static str),
+}
+
+/// One interface's program.
+#[derive(Debug)]
+struct Attached {
+    _link: XdpLink,
+    native: bool,
+    why: Option<String>,
+}
+
+/// The loaded program, and where it is; it comes off when this is dropped.
+#[derive(Debug)]
+pub struct Passing {
+    ebpf: Ebpf,
+    interfaces: BTreeMap<String, Result<Attached, String>>,
+}
+
+impl Passing {
+    /// Loads it.
+    pub fn load() -> Result<Self, XdpError> {
+        let mut ebpf = Ebpf::load(OBJECT)?;
+        program(&mut ebpf)?.load()?;
+        Ok(Self { ebpf, interfaces: BTreeMap::new() })
+    }
+
+    /// Puts it on an interface of this thread's network namespace: into the driver, or where the driver can't, behind it.
+    pub fn attach(&mut self, interface: &str) -> Result<(), XdpError> {
+        let program = program(&mut self.ebpf)?;
+        let (id, native, why) = match program.attach(interface, XdpMode::Driver) {
+            Ok(id) => (id, true, None),
+            Err(refused) => {
+                let why = format!("the driver refused: {refused}");
+                (program.attach(interface, XdpMode::Skb)?, false, Some(why))
+            }
+        };
+        let attached = Attached { _link: program.take_link(id)?, native, why };
+        self.interfaces.insert(interface.to_owned(), Ok(attached));
+        Ok(())
+    }
+
+    /// Keeps it on exactly these interfaces; what fails is said in the status.
+    pub fn keep_on<'a>(&mut self, interfaces: impl IntoIterator<Item = &'a String>) {
+        let wanted: Vec<&String> = interfaces.into_iter().collect();
+        self.interfaces.retain(|name, _| wanted.contains(&name));
+        for name in wanted {
+            if self.interfaces.contains_key(name) {
+                continue;
+            }
+            if let Err(error) = self.attach(name) {
+                self.interfaces.insert(name.clone(), Err(crate::interfaces::reasons(&error)));
+            }
+        }
+    }
+
+    /// Forgets an interface that is gone; one that comes back under its name is another one.
+    pub fn forget(&mut self, interface: &str) {
+        self.interfaces.remove(interface);
+    }
+
+    /// Packets that were parsed, and those that were not, by why.
+    pub fn counts(&self) -> Result<(u64, BTreeMap<&'static str, u64>), XdpError> {
+        let sum = |name: &'static str, index: u32| {
+            let map = self.ebpf.map(name).ok_or(XdpError::Missing(name))?;
+            Ok::<u64, XdpError>(PerCpuArray::<_, u64>::try_from(map)?.get(&index, 0)?.iter().sum())
+        };
+        let mut refused = BTreeMap::new();
+        for counter in Counter::ALL {
+            let packets = sum("XDP_COUNTS", *counter as u32)?;
+            if packets > 0 {
+                refused.insert(counter.name(), packets);
+            }
+        }
+        Ok((sum("XDP_PARSED", 0)?, refused))
+    }
+
+    /// Where it is, and where it is not.
+    pub fn status(&self) -> impl Iterator<Item = HookStatus> {
+        self.interfaces.iter().map(|(interface, attached)| {
+            let (attached, mechanism, why) = match attached {
+                Ok(attached) => {
+                    (true, if attached.native { "xdp, native" } else { "xdp, generic" }, attached.why.clone())
+                }
+                Err(why) => (false, "", Some(why.clone())),
+            };
+            HookStatus { interface: interface.clone(), hook: "xdp".into(), attached, mechanism: mechanism.into(), why }
+        })
+    }
+}
+
+fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
+    let program = ebpf.program_mut("pass").ok_or(XdpError::Missing("pass"))?;
+    Ok(program.try_into()?)
+}
