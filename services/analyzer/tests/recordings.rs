@@ -92,3 +92,31 @@ fn syns_lost_on_the_way_are_blamed_on_nothing_local() {
         assert_refuted(&incident, local);
     }
 }
+
+#[test]
+fn an_accept_queue_that_overflows_is_named_on_the_server_s_node() {
+    let incident = assert_named("listen-overflow", "listen-overflow", Some("node-b"));
+    assert_period_of_20_s(&incident);
+    assert_refuted(&incident, "path-loss");
+    assert_refuted(&incident, "ct-full");
+}
+
+#[test]
+fn a_full_table_that_harms_nobody_is_refuted_beside_a_slow_server() {
+    let incident = assert_named("ct-full-harmless", "slow-server", Some("node-b"));
+    assert_period_of_20_s(&incident);
+    let refuted =
+        incident.refuted.iter().find(|cause| cause.name == "ct-full" && cause.node.as_deref() == Some("node-a"));
+    let refuted = refuted.expect("the full table is refuted");
+    assert!(refuted.summary.contains("dropped nothing"), "{}", refuted.summary);
+    assert!(refuted.evidence_against.iter().any(|evidence| evidence.value > 0.0), "{refuted:?}");
+}
+
+#[test]
+fn the_kernels_own_full_table_is_named_and_only_advised_on() {
+    let incident = assert_named("nf-conntrack-full", "nf-conntrack-full", Some("node-b"));
+    assert_period_of_20_s(&incident);
+    assert_refuted(&incident, "path-loss");
+    let fix = incident.fix.unwrap();
+    assert!(fix.change.is_none() && fix.api_call.is_none() && !fix.advice.is_empty());
+}

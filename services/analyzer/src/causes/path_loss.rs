@@ -1,7 +1,7 @@
 //! SYNs are lost on the way between the nodes.
 //!
 //! Necessary: the client sends SYNs again, and the server's node does not see them come twice. Against: anything on
-//! either node that dropped them.
+//! either node that dropped them; where that was not observed, nothing is confirmed.
 
 use synscope_bus::message::incident::{Cause, Evidence, Finding};
 
@@ -25,6 +25,11 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         found.summary = "no or too few SYNs were sent again".to_owned();
         found.evidence_against = vec![sent_again];
         return vec![found];
+    }
+    let unobserved =
+        case.nodes_at_ends().into_iter().find(|node| LOCAL.iter().any(|local| case.moved(node, *local).is_none()));
+    if let Some(node) = unobserved {
+        return vec![not_observed(NAME, Some(node), "what drops packets on the node itself")];
     }
     let local: Vec<Evidence> = local_drops(case, again);
     if !local.is_empty() {

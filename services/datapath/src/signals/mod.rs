@@ -59,16 +59,19 @@ impl Sampler {
 }
 
 /// One source of all namespaces; not observed when it could be read in none of them.
-fn each<T: Clone>(namespaces: &[Reading], source: impl Fn(&Reading) -> &Result<T, String>) -> Observed<Vec<T>> {
-    let mut values = Vec::new();
-    let mut why = "no network namespace could be read".to_owned();
+fn each<T: Clone>(namespaces: &[Reading], source: impl Fn(&Reading) -> &Result<Option<T>, String>) -> Observed<Vec<T>> {
+    let (mut values, mut observed) = (Vec::new(), false);
+    let mut reason = "no network namespace could be read".to_owned();
     for reading in namespaces {
         match source(reading) {
-            Ok(value) => values.push(value.clone()),
-            Err(error) => why.clone_from(error),
+            Ok(value) => {
+                observed = true;
+                values.extend(value.clone());
+            }
+            Err(error) => reason.clone_from(error),
         }
     }
-    if values.is_empty() { Observed::NotObserved { reason: why } } else { Observed::Observed { value: values } }
+    if observed { Observed::Observed { value: values } } else { Observed::NotObserved { reason } }
 }
 
 fn observed<T>(read: Result<T, String>) -> Observed<T> {

@@ -22,10 +22,10 @@ pub struct Reading {
     pub netns: u64,
     /// Its interfaces by index.
     pub interfaces: BTreeMap<u32, String>,
-    /// Connection tracking.
-    pub nf_conntrack: Result<NfConntrack, String>,
+    /// Connection tracking; none without the module.
+    pub nf_conntrack: Result<Option<NfConntrack>, String>,
     /// TCP.
-    pub tcp: Result<TcpCounters, String>,
+    pub tcp: Result<Option<TcpCounters>, String>,
 }
 
 /// Reads this thread's namespace and those that match the patterns. One that vanishes meanwhile is left out.
@@ -65,5 +65,5 @@ fn read_here() -> Option<Reading> {
             interfaces.insert(interface.index(), interface.name().to_string_lossy().into_owned());
         }
     }
-    Some(Reading { netns, interfaces, nf_conntrack: nf_conntrack::read(netns), tcp: tcp::read(netns) })
+    Some(Reading { netns, interfaces, nf_conntrack: nf_conntrack::read(netns), tcp: tcp::read(netns).map(Some) })
 }

@@ -1,29 +1,36 @@
 //! The kernel's connection tracking: `/proc/sys/net/netfilter/nf_conntrack_{count,max}` and
 //! `/proc/net/stat/nf_conntrack`, of the calling thread's network namespace.
 //!
-//! Unit: entries, and events since boot. Kernels: all. Not observed: the module is not loaded.
+//! Unit: entries, and events since boot. Kernels: all. A kernel without the module tracks and drops nothing, which is
+//! an observation. Not observed: the files are there and cannot be read.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use synscope_bus::message::signal::NfConntrack;
 
 use super::text;
 
+/// There when the module is.
+const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// A gauge among the counters; the count is read elsewhere.
 const GAUGE: &str = "entries";
 
-/// Reads this thread's namespace, whose inode is `netns`.
-pub fn read(netns: u64) -> Result<NfConntrack, String> {
+/// Reads this thread's namespace, whose inode is `netns`; none when the module is not loaded.
+pub fn read(netns: u64) -> Result<Option<NfConntrack>, String> {
+    if !Path::new(LIMIT).exists() && Path::new("/proc/sys/net").exists() {
+        return Ok(None);
+    }
     let number = |name: &str| {
         let path = format!("/proc/sys/net/netfilter/{name}");
         text(&path)?.trim().parse::<u64>().map_err(|error| format!("{path}: {error}"))
     };
-    Ok(NfConntrack {
+    Ok(Some(NfConntrack {
         netns,
         live: number("nf_conntrack_count")?,
         max: number("nf_conntrack_max")?,
         counters: parse(&text("/proc/thread-self/net/stat/nf_conntrack")?),
-    })
+    }))
 }
 
 /// One line of names, then one line of hexadecimal numbers per CPU: summed by name.

@@ -1,0 +1,121 @@
+//! Faults and decoys from seeds: the right name or none, never a wrong one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+mod world;
+
+use synscope_bus::message::incident::{Finding, Incident, Recurrence};
+use world::{Decoy, Fault, S, World};
+
+const SEEDS: u64 = 4;
+
+const FAULTS: [(Fault, &str); 6] = [
+    (Fault::CtFull, "ct-full"),
+    (Fault::NfFull, "nf-conntrack-full"),
+    (Fault::PathLoss, "path-loss"),
+    (Fault::ListenOverflow, "listen-overflow"),
+    (Fault::SlowServer, "slow-server"),
+    (Fault::Delay, "delay"),
+];
+
+/// The incident as it was told last, and that it was the only one.
+fn only(told: &[Incident]) -> &Incident {
+    let last = told.last().unwrap();
+    assert!(told.iter().all(|incident| incident.id == last.id), "one incident, not several");
+    last
+}
+
+fn refuted(incident: &Incident, name: &str, node: &str) -> bool {
+    incident
+        .refuted
+        .iter()
+        .any(|cause| cause.name == name && cause.node.as_deref() == Some(node) && !cause.evidence_against.is_empty())
+}
+
+#[test]
+fn each_fault_gets_its_name_with_every_decoy_beside_it() {
+    let decoys = [
+        Decoy::None,
+        Decoy::TableFullButPasses,
+        Decoy::EarlyDrop,
+        Decoy::CiliumFull,
+        Decoy::OtherNodeDrops,
+        Decoy::Restart,
+        Decoy::DropsElsewhen,
+    ];
+    for (fault, name) in FAULTS {
+        for decoy in decoys {
+            // These two are one and the same table.
+            if fault == Fault::CtFull && matches!(decoy, Decoy::TableFullButPasses | Decoy::DropsElsewhen) {
+                continue;
+            }
+            for seed in 0..SEEDS {
+                let told = World::new(seed, fault, decoy).play();
+                let incident = only(&told);
+                assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {}", incident.title);
+                let Recurrence::Regular { period_ns, .. } = incident.recurrence else {
+                    panic!("{:?}", incident.recurrence)
+                };
+                assert!(period_ns.abs_diff(600 * S) <= 12 * S, "{period_ns}");
+                assert!(
+                    incident.causes.iter().skip(1).all(|cause| cause.finding != Finding::Confirmed),
+                    "{:?}",
+                    incident.causes
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn it_is_found_at_latest_one_period_after_the_third_spike() {
+    for (fault, _) in FAULTS {
+        let told = World { spikes: 3, ..World::new(1, fault, Decoy::None) }.play();
+        let found = told.first().unwrap();
+        let third = found.spikes[2];
+        assert!(found.timeline[0].time_unix_ns <= third.end_unix_ns + 600 * S);
+    }
+}
+
+#[test]
+fn a_full_table_that_passes_what_it_refuses_is_refuted_with_numbers() {
+    let told = World::new(3, Fault::SlowServer, Decoy::TableFullButPasses).play();
+    let incident = only(&told);
+    assert!(refuted(incident, "ct-full", "node-a"), "{:?}", incident.refuted);
+    let told = World::new(3, Fault::PathLoss, Decoy::EarlyDrop).play();
+    assert!(refuted(only(&told), "nf-conntrack-full", "node-b"));
+}
+
+#[test]
+fn cilium_s_full_map_is_correlated_at_most() {
+    for (fault, _) in FAULTS {
+        let told = World::new(4, fault, Decoy::CiliumFull).play();
+        let cilium = only(&told).causes.iter().find(|cause| cause.name == "cilium-ct-full").unwrap().clone();
+        assert_eq!(cilium.finding, Finding::Correlated);
+    }
+}
+
+#[test]
+fn without_the_sources_that_a_name_needs_there_is_no_wrong_name() {
+    for (fault, name) in FAULTS {
+        let told = World::new(5, fault, Decoy::Blind).play();
+        let incident = only(&told);
+        // TCP's counters and both vantages are there: what needs no more may be named.
+        let nameable = matches!(fault, Fault::ListenOverflow | Fault::SlowServer | Fault::Delay);
+        let expected = if nameable { name } else { "unknown" };
+        assert_eq!(incident.kind, expected, "{fault:?}: {:?}", incident.causes);
+    }
+}
+
+#[test]
+fn quiet_days_and_single_spikes_are_no_incident() {
+    for seed in 0..SEEDS {
+        for decoy in
+            [Decoy::None, Decoy::TableFullButPasses, Decoy::EarlyDrop, Decoy::CiliumFull, Decoy::OtherNodeDrops]
+        {
+            assert_eq!(World::new(seed, Fault::None, decoy).play(), [], "{decoy:?}");
+        }
+        let twice = World { spikes: 2, ..World::new(seed, Fault::PathLoss, Decoy::None) };
+        assert_eq!(twice.play(), []);
+    }
+}

@@ -1,0 +1,262 @@
+//! Streams as two agents would send them, from a seed: one edge, one fault, and decoys beside it.
+
+use std::collections::BTreeMap;
+
+use synscope_analyzer::engine::Engine;
+use synscope_analyzer::random::Random;
+use synscope_analyzer::scale::Scale;
+use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
+use synscope_bus::message::flow::Vantage;
+use synscope_bus::message::incident::Incident;
+use synscope_bus::message::signal::{Conntrack, Drops, MapFill, NfConntrack, NodeSignals, Observed, TcpCounters};
+
+pub(crate) const S: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+const BUCKET_S: u64 = 10;
+const START_S: u64 = 1_700_000_000;
+const EDGE: &str = "shop/order->shop/inventory:80";
+
+/// What is wrong while a spike lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// Node a's table drops SYNs.
+    CtFull,
+    /// Node b's `nf_conntrack` drops SYNs.
+    NfFull,
+    /// SYNs are lost between the nodes.
+    PathLoss,
+    /// The server's accept queue overflows.
+    ListenOverflow,
+    /// The server answers late.
+    SlowServer,
+    /// SYNs are held back between the nodes.
+    Delay,
+}
+
+/// What moves at the same times and has nothing to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoy {
+    None,
+    /// Node a's table is full and refuses, but passes what it refuses.
+    TableFullButPasses,
+    /// `nf_conntrack` of both nodes makes room by `early_drop`.
+    EarlyDrop,
+    /// Cilium's LRU table is at 97.7 % all the time.
+    CiliumFull,
+    /// A third node's table drops SYNs at these very times.
+    OtherNodeDrops,
+    /// Node a's agent restarts in the middle: its counters begin anew.
+    Restart,
+    /// Node a's table drops SYNs, but only outside of the spikes.
+    DropsElsewhen,
+    /// Nothing but TCP is observed on the nodes.
+    Blind,
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) fault: Fault,
+    pub(crate) decoy: Decoy,
+    pub(crate) spikes: u64,
+    pub(crate) period_s: u64,
+    pub(crate) spike_s: u64,
+}
+
+/// Counters of one node, as they grow.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counters {
+    table_failed: u64,
+    table_refused: u64,
+    table_dropped: u64,
+    nf_drop: u64,
+    nf_early: u64,
+    overflows: u64,
+    syn_retrans: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, fault: Fault, decoy: Decoy) -> Self {
+        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150 }
+    }
+
+    /// Plays it through an engine; all states in which incidents were told.
+    pub(crate) fn play(&self) -> Vec<Incident> {
+        let mut engine = Engine::new(Scale::new(1.0));
+        let mut random = Random(self.seed.wrapping_mul(0x1234_5678_9abc_def1) + 1);
+        let mut counters: BTreeMap<&str, Counters> =
+            ["node-a", "node-b", "node-c"].map(|node| (node, Counters::default())).into();
+        let mut told = Vec::new();
+        let length_s = self.period_s * (self.spikes + 1);
+        for second in 0..length_s {
+            let now = (START_S + second) * S;
+            let spiking = self.is_spiking(second);
+            if second % BUCKET_S == 0 {
+                for batch in self.buckets(now, spiking, &mut random) {
+                    engine.edges(&batch);
+                }
+            }
+            if self.decoy == Decoy::Restart && second == length_s / 2 {
+                counters.insert("node-a", Counters::default());
+            }
+            for (node, counters) in &mut counters {
+                self.count(node, counters, spiking, &mut random);
+                engine.signals(&self.signals(node, *counters, now, spiking));
+            }
+            if second % BUCKET_S == 0 {
+                told.extend(engine.tick(now));
+            }
+        }
+        told
+    }
+
+    /// Jitter of a few seconds, the same for all that looks at one cycle.
+    fn is_spiking(&self, second: u64) -> bool {
+        let (cycle, within) = (second / self.period_s, second % self.period_s);
+        let jitter = Random(self.seed ^ cycle).draw() % 5;
+        let begin = self.period_s / 2 + jitter;
+        cycle < self.spikes && (begin..begin + self.spike_s).contains(&within)
+    }
+
+    fn buckets(&self, now: u64, spiking: bool, random: &mut Random) -> Vec<EdgeBatch> {
+        let bucket = |vantage| EdgeBucket {
+            edge: EDGE.into(),
+            vantage,
+            start_unix_ns: now,
+            length_ns: BUCKET_S * S,
+            ..EdgeBucket::default()
+        };
+        let (mut client, mut server) = (bucket(Vantage::Client), bucket(Vantage::Server));
+        for _connection in 0..30 + random.draw() % 20 {
+            let normal = MS / 2 + random.draw() % MS;
+            // About a third of the connections is hit.
+            let hit = spiking && random.draw() % 3 == 0;
+            let step = [1, 1, 1, 3, 3, 7][usize::try_from(random.draw() % 6).unwrap()];
+            let retries = match step {
+                1 => 1,
+                3 => 2,
+                _ => 3,
+            };
+            let (at_client, at_server) = match self.fault {
+                _ if !hit => (normal, normal / 2),
+                Fault::None => (normal, normal / 2),
+                Fault::CtFull | Fault::PathLoss | Fault::NfFull => (step * S + normal, normal / 2),
+                Fault::ListenOverflow => (step * S + normal, step * S + normal / 2),
+                Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
+                Fault::Delay => (520 * MS + normal, normal / 2),
+            };
+            client.n += 1;
+            client.latency_ns.record(at_client);
+            client.slow += u64::from(at_client > 100 * MS);
+            server.n += 1;
+            server.latency_ns.record(at_server);
+            server.slow += u64::from(at_server > 100 * MS);
+            let lost = matches!(self.fault, Fault::CtFull | Fault::PathLoss | Fault::NfFull | Fault::ListenOverflow);
+            if hit && lost {
+                client.retries += retries;
+                if self.fault == Fault::CtFull {
+                    client.refused += retries;
+                    client.dropped += retries;
+                }
+                if self.fault == Fault::ListenOverflow || self.fault == Fault::NfFull {
+                    server.retries += retries;
+                }
+            }
+            if spiking && self.decoy == Decoy::TableFullButPasses && random.draw() % 4 == 0 {
+                client.refused += 1;
+            }
+        }
+        let batch =
+            |node: &str, bucket| EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets: vec![bucket] };
+        vec![batch("node-a", client), batch("node-b", server)]
+    }
+
+    fn count(&self, node: &str, counters: &mut Counters, spiking: bool, random: &mut Random) {
+        let some = 3 + random.draw() % 5;
+        match (self.fault, node) {
+            (Fault::CtFull, "node-a") if spiking => drop_syns(counters, some),
+            (Fault::NfFull, "node-b") if spiking => counters.nf_drop += some,
+            (Fault::ListenOverflow, "node-b") if spiking => counters.overflows += some,
+            _ => {}
+        }
+        match (self.decoy, node) {
+            (Decoy::TableFullButPasses, "node-a") if spiking => {
+                counters.table_failed += some;
+                counters.table_refused += some;
+            }
+            (Decoy::EarlyDrop, _) if spiking => counters.nf_early += some,
+            (Decoy::OtherNodeDrops, "node-c") if spiking => drop_syns(counters, some),
+            (Decoy::DropsElsewhen, "node-a") if !spiking => drop_syns(counters, some),
+            _ => {}
+        }
+        // A retry now and then is normal.
+        counters.syn_retrans += u64::from(random.draw() % 50 == 0);
+    }
+
+    fn signals(&self, node: &str, counters: Counters, now: u64, spiking: bool) -> NodeSignals {
+        let full = match (self.fault, self.decoy, node) {
+            (Fault::CtFull, _, "node-a")
+            | (_, Decoy::TableFullButPasses, "node-a")
+            | (_, Decoy::OtherNodeDrops, "node-c") => spiking,
+            _ => false,
+        };
+        let conntrack = Conntrack {
+            live: if full { 65_536 } else { 9000 },
+            max: 65_536,
+            insert_failures: BTreeMap::from([("E2BIG".to_owned(), counters.table_failed)]),
+            refused_syns: counters.table_refused,
+            dropped_syns: counters.table_dropped,
+            ..Conntrack::default()
+        };
+        let nf = NfConntrack {
+            netns: 1,
+            live: 262_144,
+            max: 262_144,
+            counters: BTreeMap::from([
+                ("drop".to_owned(), counters.nf_drop),
+                ("early_drop".to_owned(), counters.nf_early),
+            ]),
+        };
+        let tcp = BTreeMap::from([
+            ("ListenOverflows".to_owned(), counters.overflows),
+            ("ListenDrops".to_owned(), counters.overflows),
+            ("TCPSynRetrans".to_owned(), counters.syn_retrans),
+        ]);
+        let cilium = MapFill {
+            id: 1,
+            name: "cilium_ct4_global".into(),
+            kind: "lru_hash".into(),
+            owner: Some("cilium".into()),
+            live: 512_000,
+            max: 524_288,
+            estimate: false,
+        };
+        let maps = if self.decoy == Decoy::CiliumFull { vec![cilium] } else { Vec::new() };
+        let mut signals = NodeSignals {
+            node: node.into(),
+            time_unix_ns: now,
+            tcp: observed(vec![TcpCounters { netns: 1, counters: tcp }]),
+            ..NodeSignals::default()
+        };
+        if self.decoy != Decoy::Blind {
+            let filter = Drops { reason: "NETFILTER_DROP".into(), packets: counters.nf_drop, ..Drops::default() };
+            signals.conntrack = observed(conntrack);
+            signals.nf_conntrack = observed(vec![nf]);
+            signals.drops = observed(vec![filter]);
+            signals.maps = observed(maps);
+        }
+        signals
+    }
+}
+
+fn drop_syns(counters: &mut Counters, syns: u64) {
+    counters.table_failed += syns;
+    counters.table_refused += syns;
+    counters.table_dropped += syns;
+}
+
+fn observed<T>(value: T) -> Observed<T> {
+    Observed::Observed { value }
+}
