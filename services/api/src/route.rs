@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, RawPathParamsRejection};
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -75,12 +76,12 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Q>();
-        let handler = async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap| {
-            let call = Call { app, subject: subject(&path), headers };
-            match query::read(&known, uri.query().unwrap_or_default()) {
-                Ok(asked) => respond(&uri, answer(call, asked).await),
-                Err(problem) => problem.at(uri.path()).into_response(),
-            }
+        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap| {
+            let made = async {
+                let asked = query::read(&known, uri.query().unwrap_or_default())?;
+                answer(Call { app, subject: subject(path)?, headers }, asked).await
+            };
+            respond(&uri, made.await)
         };
         Self {
             method: Method::GET,
@@ -125,14 +126,15 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Nothing>();
-        let handler =
-            async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap, body: Bytes| {
-                let asked = query::read::<Nothing>(&known, uri.query().unwrap_or_default());
-                match asked.and_then(|Nothing {}| read_body(&headers, &body)) {
-                    Ok(body) => respond(&uri, answer(Call { app, subject: subject(&path), headers }, body).await),
-                    Err(problem) => problem.at(uri.path()).into_response(),
-                }
+        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap, body: Body| {
+            let made = async {
+                let Nothing {} = query::read(&known, uri.query().unwrap_or_default())?;
+                let body = body.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
+                let body = read_body(&headers, &body)?;
+                answer(Call { app, subject: subject(path)?, headers }, body).await
             };
+            respond(&uri, made.await)
+        };
         Self {
             method: method.0,
             path,
@@ -153,8 +155,12 @@ fn respond<A: Answer>(uri: &Uri, answer: Result<A, Problem>) -> Response {
     }
 }
 
-fn subject(path: &RawPathParams) -> String {
-    path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default()
+type Path = Result<RawPathParams, RawPathParamsRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+fn subject(path: Path) -> Result<String, Problem> {
+    let path = path.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
+    Ok(path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default())
 }
 
 fn read_body<B: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<B, Problem> {

@@ -106,6 +106,17 @@ impl Scrape {
             table.insert_failures.iter().map(failure)
         });
         self.counter("conntrack_insert_failures", "Failed insertions by errno", failures);
+        let kernel = || {
+            let read = latest.iter().filter_map(|signals| Some((signals, signals.nf_conntrack.value()?)));
+            read.flat_map(|(signals, tables)| {
+                let labels = |netns: u64| vec![("node", signals.node.clone()), ("netns", netns.to_string())];
+                tables.iter().map(move |table| (labels(table.netns), table))
+            })
+        };
+        let entries = kernel().map(|(labels, table)| (labels, count(table.live)));
+        self.gauge("nf_conntrack_entries", "Entries of the kernel's own connection tracking", entries);
+        let capacity = kernel().map(|(labels, table)| (labels, count(table.max)));
+        self.gauge("nf_conntrack_entries_max", "Capacity of the kernel's own connection tracking", capacity);
         let drops = latest.iter().filter_map(|signals| Some((signals, signals.drops.value()?)));
         let drops = drops.flat_map(|(signals, drops)| {
             drops
