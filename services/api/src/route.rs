@@ -50,8 +50,8 @@ pub struct Route {
     pub summary: &'static str,
     /// Schemas of the query's parameters.
     pub asked: fn(&mut SchemaGenerator) -> Vec<Schema>,
-    /// Headers it must be told.
-    pub headers: &'static [&'static str],
+    /// Headers it must be told, with the pattern of each.
+    pub headers: &'static [(&'static str, &'static str)],
     /// Schema of the body; none when it takes none.
     pub body: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// What it answers.
@@ -115,7 +115,7 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let route = Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer);
-        Self { headers: &["If-Match"], ..route }
+        Self { headers: &[("If-Match", "^\"?[0-9]+\"?$")], ..route }
     }
 
     fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
