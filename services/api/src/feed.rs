@@ -99,6 +99,7 @@ async fn follow_flows(app: App) {
                 while let Some(message) = messages.next().await {
                     let Some(received) = lock(&feeds.flows).read::<FlowBatch>(&message) else { continue };
                     let mut flows = lock(&store.flows);
+                    flows.tell_lost(&received.message.node, received.message.lost);
                     for event in received.message.events {
                         let flow = flows.add(&received.message.node, event);
                         // Nobody may be listening.

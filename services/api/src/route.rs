@@ -115,7 +115,7 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let route = Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer);
-        Self { headers: &[("If-Match", "^\"?[0-9]+\"?$")], ..route }
+        Self { headers: &[("If-Match", "^(\"[0-9]+\"|[0-9]+)$")], ..route }
     }
 
     fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self

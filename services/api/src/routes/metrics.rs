@@ -162,6 +162,9 @@ impl Scrape {
         self.counter("feed_messages", "Messages received", each(|counts| counts.gaps.received));
         self.counter("feed_missing_messages", "Messages missing by their numbers", each(|counts| counts.gaps.missing));
         self.counter("feed_foreign_messages", "Messages that were none of ours", each(|counts| counts.foreign));
+        let lost = lock(&app.store.flows).lost().clone();
+        let lost = lost.into_iter().map(|(node, lost)| (vec![("node", node)], lost));
+        self.counter("lost_flow_events", "Flow events that a node lost before they were sent", lost);
         let missed = Counter::<u64>::default();
         missed.inc_by(app.missed());
         self.registry.register("stream_missed_events", "Events that slow readers of streams missed", missed);

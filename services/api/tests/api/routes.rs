@@ -169,7 +169,7 @@ async fn every_route_tells_what_was_heard() {
 
     let flows = outbox(&life, Subject::Flow);
     let events_now = vec![handshake(1, Some(5)), handshake(2, None)];
-    flows.put(&FlowBatch { node: "node-a".into(), events: events_now, ..FlowBatch::default() }).unwrap();
+    flows.put(&FlowBatch { node: "node-a".into(), events: events_now, lost: 6 }).unwrap();
     let (name, flow) = tokio::task::block_in_place(|| stream.next()).unwrap();
     assert_eq!((name.as_str(), flow["latency_ns"].clone()), ("flow", json!(5)));
     let page = service.get("/v1/flows?workload=shop/order&address=10.0.2.3&kind=established&verdict=FORWARDED").json();
@@ -214,6 +214,7 @@ fn check_metrics(text: &str) {
         r#"synscope_map_fill_ratio{node="node-a",map="ct4",owner="",id="7"} 0.75"#,
         r#"synscope_edge_slow_handshakes_total{edge="shop/order->shop/inventory:8080",vantage="client"} 2"#,
         r#"synscope_edge_refused_syns_total{edge="shop/order->shop/inventory:8080",vantage="server"} 3"#,
+        r#"synscope_lost_flow_events_total{node="node-a"} 6"#,
         r#"synscope_feed_missing_messages_total{feed="edges"} 0"#,
         r#"synscope_service_up{service="datapath",node="node-a"} 1.0"#,
         "synscope_stream_missed_events_total 0",
