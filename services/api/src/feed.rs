@@ -7,10 +7,9 @@ use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::pull::Order
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
-use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Seen};
 use synscope_bus::inbox::{Counts, Inbox};
-use synscope_bus::life::unix_now_ns;
+use synscope_bus::life::{Life, unix_now_ns};
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::flow::FlowBatch;
 use synscope_bus::message::incident::Incident;
@@ -100,6 +99,7 @@ async fn follow_flows(app: App) {
                 while let Some(message) = messages.next().await {
                     let Some(received) = lock(&feeds.flows).read::<FlowBatch>(&message) else { continue };
                     let mut flows = lock(&store.flows);
+                    flows.tell_lost(&received.message.node, received.message.lost);
                     for event in received.message.events {
                         let flow = flows.add(&received.message.node, event);
                         // Nobody may be listening.
@@ -147,10 +147,8 @@ fn stored(
         let mut place: Option<Place> = None;
         loop {
             connection.connected().await;
-            if let Err(error) = read_on(connection, stream, kept, &mut place, &mut each).await {
+            if let Err(error) = read_on(&life, stream, kept, &mut place, &mut each).await {
                 life.degrade(stream.name(), format!("cannot be read: {error:#}"));
-            } else {
-                life.recover(stream.name());
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -159,13 +157,14 @@ fn stored(
 
 /// Reads until the connection is another one.
 async fn read_on(
-    connection: &Connection,
+    life: &Life,
     stream: Stream,
     kept: Option<Duration>,
     place: &mut Option<Place>,
     each: &mut impl FnMut(async_nats::Message),
 ) -> anyhow::Result<()> {
-    let life = connection.life();
+    let connection = life.connection();
+    let server = connection.life();
     let jetstream = jetstream::new(connection.client().clone());
     let opened = stream.ensure(&jetstream).await?;
     let created = opened.cached_info().created;
@@ -178,7 +177,8 @@ async fn read_on(
     };
     let consumer = opened.create_consumer(OrderedConfig { deliver_policy, ..OrderedConfig::default() }).await?;
     let mut messages = consumer.messages().await?;
-    while connection.life() == life {
+    life.recover(stream.name());
+    while connection.life() == server {
         match timeout(AGAIN, messages.next()).await {
             Ok(Some(message)) => {
                 let message = message?;

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use crate::problem;
 use crate::route::Route;
 
+/// What a node may be called.
+const NODE: &str = "^[a-z0-9_-]{1,63}$";
+
 /// The document for these routes.
 pub fn document(routes: &[Route]) -> Value {
     let mut answers = generator(Contract::Serialize, false);
@@ -74,12 +77,13 @@ fn operation_id(route: &Route) -> String {
 
 fn parameters(route: &Route, asked: &mut SchemaGenerator) -> Vec<Value> {
     let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-    let mut parameters: Vec<Value> = in_path
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-        .collect();
-    for header in route.headers {
-        parameters.push(json!({ "name": header, "in": "header", "required": true, "schema": { "type": "string" } }));
-    }
+    let named = |place: &str, name: &str, pattern: &str| {
+        let schema = json!({ "type": "string", "pattern": pattern });
+        json!({ "name": name, "in": place, "required": true, "schema": schema })
+    };
+    let pattern = |name| if name == "node" { NODE } else { "^.+$" };
+    let mut parameters: Vec<Value> = in_path.map(|name| named("path", name, pattern(name))).collect();
+    parameters.extend(route.headers.iter().map(|(name, pattern)| named("header", name, pattern)));
     for schema in (route.asked)(asked) {
         let Some(Value::Object(properties)) = schema.get("properties") else { continue };
         for (name, schema) in properties {
@@ -105,6 +109,9 @@ fn given(schema: Value) -> Value {
             let one = one.clone();
             schema.insert("type".into(), one);
         }
+    }
+    if let Some(Value::Array(values)) = schema.get_mut("enum") {
+        values.retain(|value| !value.is_null());
     }
     if let Some(Value::Array(mut choices)) = schema.remove("anyOf") {
         choices.retain(|choice| choice.get("type") != Some(&json!("null")));

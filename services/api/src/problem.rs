@@ -71,6 +71,11 @@ impl Problem {
         if matches!(field, "" | "." | "?") { problem } else { problem.of(field) }
     }
 
+    /// The request could not be read at all: 400, or 413 for a body that is too large.
+    pub fn unreadable(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self::new(status, "request", "Unreadable request", detail)
+    }
+
     /// 404.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)

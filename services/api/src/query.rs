@@ -191,7 +191,11 @@ impl JsonSchema for Moment {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["-5m", "2026-01-02T03:04:05Z", "1767323045000000000"] })
+        json_schema!({
+            "type": "string",
+            "pattern": "^([0-9]{1,19}|-[0-9]{1,9}(ms|s|m|h|d)|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9:]+))$",
+            "examples": ["-5m", "2026-01-02T03:04:05Z", "1767323045000000000"],
+        })
     }
 }
 
@@ -210,6 +214,7 @@ pub fn named<'de, D: Deserializer<'de>, T: Serialize + DeserializeOwned>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use synscope_bus::message::flow::FlowKind;
 
     use super::*;
@@ -261,5 +266,23 @@ mod tests {
             assert_eq!(sample(text).unwrap().since, Some(Moment::At(1_767_323_045_000_000_000)), "{text}");
         }
         assert_eq!(sample("").unwrap().limit, None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_anything_is_safe_and_names_a_parameter(query in "(limit|since|kind|port|.{0,9})=.{0,30}") {
+            if let Err(problem) = sample(&query) {
+                prop_assert!(problem.details().field.is_some(), "{:?}", problem.details());
+            }
+        }
+
+        #[test]
+        fn a_time_is_the_same_in_each_form(seconds in 0_u32..=u32::MAX) {
+            let unix_ns = u64::from(seconds) * 1_000_000_000;
+            let time = OffsetDateTime::from_unix_timestamp(i64::from(seconds)).unwrap().format(&Rfc3339).unwrap();
+            prop_assert_eq!(time.parse(), Ok(Moment::At(unix_ns)));
+            prop_assert_eq!(unix_ns.to_string().parse(), Ok(Moment::At(unix_ns)));
+            prop_assert_eq!(format!("-{seconds}s").parse(), Ok(Moment::Before(unix_ns)));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, RawPathParamsRejection};
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -49,8 +50,8 @@ pub struct Route {
     pub summary: &'static str,
     /// Schemas of the query's parameters.
     pub asked: fn(&mut SchemaGenerator) -> Vec<Schema>,
-    /// Headers it must be told.
-    pub headers: &'static [&'static str],
+    /// Headers it must be told, with the pattern of each.
+    pub headers: &'static [(&'static str, &'static str)],
     /// Schema of the body; none when it takes none.
     pub body: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// What it answers.
@@ -75,12 +76,12 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Q>();
-        let handler = async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap| {
-            let call = Call { app, subject: subject(&path), headers };
-            match query::read(&known, uri.query().unwrap_or_default()) {
-                Ok(asked) => respond(&uri, answer(call, asked).await),
-                Err(problem) => problem.at(uri.path()).into_response(),
-            }
+        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap| {
+            let made = async {
+                let asked = query::read(&known, uri.query().unwrap_or_default())?;
+                answer(Call { app, subject: subject(path)?, headers }, asked).await
+            };
+            respond(&uri, made.await)
         };
         Self {
             method: Method::GET,
@@ -114,7 +115,7 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let route = Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer);
-        Self { headers: &["If-Match"], ..route }
+        Self { headers: &[("If-Match", "^(\"[0-9]+\"|[0-9]+)$")], ..route }
     }
 
     fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
@@ -125,14 +126,15 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Nothing>();
-        let handler =
-            async move |State(app): State<App>, uri: Uri, path: RawPathParams, headers: HeaderMap, body: Bytes| {
-                let asked = query::read::<Nothing>(&known, uri.query().unwrap_or_default());
-                match asked.and_then(|Nothing {}| read_body(&headers, &body)) {
-                    Ok(body) => respond(&uri, answer(Call { app, subject: subject(&path), headers }, body).await),
-                    Err(problem) => problem.at(uri.path()).into_response(),
-                }
+        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap, body: Body| {
+            let made = async {
+                let Nothing {} = query::read(&known, uri.query().unwrap_or_default())?;
+                let body = body.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
+                let body = read_body(&headers, &body)?;
+                answer(Call { app, subject: subject(path)?, headers }, body).await
             };
+            respond(&uri, made.await)
+        };
         Self {
             method: method.0,
             path,
@@ -153,8 +155,12 @@ fn respond<A: Answer>(uri: &Uri, answer: Result<A, Problem>) -> Response {
     }
 }
 
-fn subject(path: &RawPathParams) -> String {
-    path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default()
+type Path = Result<RawPathParams, RawPathParamsRejection>;
+type Body = Result<Bytes, BytesRejection>;
+
+fn subject(path: Path) -> Result<String, Problem> {
+    let path = path.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
+    Ok(path.iter().next().map(|(_, value)| value.to_owned()).unwrap_or_default())
 }
 
 fn read_body<B: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<B, Problem> {

@@ -18,6 +18,7 @@ const COMPLAINTS_MAX: usize = 64;
 /// What a reader got.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "InboxCounts")]
 pub struct Counts {
     /// Numbers over all subjects.
     pub gaps: Gaps,

@@ -53,6 +53,7 @@ pub enum SendError {
 /// What became of the messages; `produced` is the sum of the other three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(rename = "OutboxCounts")]
 pub struct Counts {
     /// Messages put in.
     pub produced: u64,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::Json;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use synscope_abi::tcp::State;
 use synscope_bus::command;
@@ -17,15 +17,16 @@ use crate::route::Call;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ConntrackQuery {
     /// Either side's address.
+    #[schemars(extend("pattern" = "^[0-9a-fA-F:.]{2,45}$"))]
     pub address: Option<IpAddr>,
     /// Either side's port.
     pub port: Option<u16>,
     /// The entry's state, such as `syn_sent`.
-    pub state: Option<String>,
+    pub state: Option<StateName>,
     /// How many at most; 100 when absent.
     pub limit: Option<Limit>,
     /// `next` of the previous part; absent for the first.
-    pub cursor: Option<String>,
+    pub cursor: Option<u64>,
 }
 
 /// How many lines are wanted.
@@ -35,22 +36,54 @@ pub struct TopQuery {
     pub limit: Option<Limit>,
 }
 
+/// A state of an entry, by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct StateName(String);
+
+impl StateName {
+    fn known() -> Vec<&'static str> {
+        (0..=u8::MAX).filter_map(State::from_number).map(State::name).collect()
+    }
+}
+
+impl TryFrom<String> for StateName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let known = Self::known();
+        if known.contains(&name.as_str()) {
+            Ok(Self(name))
+        } else {
+            Err(format!("state {name:?} is unknown: known are {}", known.join(", ")))
+        }
+    }
+}
+
+impl JsonSchema for StateName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StateName".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::known() })
+    }
+}
+
 impl Parameters for ConntrackQuery {}
 impl Parameters for TopQuery {}
 
 /// `GET /v1/nodes/{node}/conntrack`.
 pub async fn list(call: Call, asked: ConntrackQuery) -> Result<Json<ConntrackPart>, Problem> {
-    if let Some(state) = &asked.state {
-        check_state(state)?;
-    }
-    if let Some(cursor) = asked.cursor.as_ref().filter(|cursor| cursor.parse::<u64>().is_err()) {
-        return Err(Problem::parameter("cursor", format!("{cursor:?} is no cursor: take `next` of a part")));
-    }
     let question = ListConntrack {
         address: asked.address.map(|address| address.to_string()),
         port: asked.port,
-        state: asked.state,
-        after: asked.cursor,
+        state: asked.state.map(|StateName(name)| name),
+        after: asked.cursor.map(|place| place.to_string()),
         limit: asked.limit.unwrap_or_default().get(),
     };
     Ok(Json(command::ask(call.app.nats()?, &call.subject, &question).await?))
@@ -60,12 +93,4 @@ pub async fn list(call: Call, asked: ConntrackQuery) -> Result<Json<ConntrackPar
 pub async fn top(call: Call, asked: TopQuery) -> Result<Json<Vec<ConntrackTop>>, Problem> {
     let question = TopConntrack { limit: asked.limit.unwrap_or_default().get() };
     Ok(Json(command::ask(call.app.nats()?, &call.subject, &question).await?))
-}
-
-fn check_state(state: &str) -> Result<(), Problem> {
-    let known: Vec<_> = (0..=u8::MAX).filter_map(State::from_number).map(State::name).collect();
-    if known.contains(&state) {
-        return Ok(());
-    }
-    Err(Problem::parameter("state", format!("state {state:?} is unknown: known are {}", known.join(", "))))
 }

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
+use synscope_abi::CONNTRACK_ENTRIES_MAX;
 use synscope_bus::document::{Desired, DocumentError, Documents};
 use synscope_bus::subject::NodeId;
 
@@ -46,12 +47,23 @@ pub async fn get(call: Call, _: Nothing) -> Result<DesiredAnswer, Problem> {
 /// `PUT /v1/nodes/{node}/desired`, with the revision it is based on in `If-Match`; `"0"` where there is none yet.
 pub async fn put(call: Call, desired: Desired) -> Result<DesiredAnswer, Problem> {
     let node = node(&call)?;
+    check(&desired).map_err(|why| Problem::body("conntrack_entries", why))?;
     let based_on = if_match(&call.headers)?;
     let documents = Documents::<Desired>::open(call.app.nats()?).await?;
     match documents.compare_and_set(&node, &desired, based_on).await {
         Ok(revision) => Ok(DesiredAnswer { node, desired: Some(desired), revision }),
         Err(error @ DocumentError::Conflict { .. }) => Err(Problem::precondition(error.to_string())),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Why no node can be like this, as far as that is known without asking it.
+pub fn check(desired: &Desired) -> Result<(), String> {
+    match desired.conntrack_entries {
+        Some(entries) if !(1..=CONNTRACK_ENTRIES_MAX).contains(&entries) => {
+            Err(format!("a table cannot have {entries} entries, only 1 to {CONNTRACK_ENTRIES_MAX}"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -68,7 +68,10 @@ pub async fn list(call: Call, asked: EdgesQuery) -> Result<Json<Vec<Edge>>, Prob
         until_unix_ns: asked.until.map_or(u64::MAX, |until| until.unix_ns(now)),
         node: asked.node,
     };
-    let merged = lock(&call.app.store.edges).merged(&window);
+    let store = call.app.store.clone();
+    // Many sketches are merged: too long for a thread that answers others too.
+    let merged = tokio::task::spawn_blocking(move || lock(&store.edges).merged(&window)).await;
+    let merged = merged.map_err(|error| Problem::internal(error.to_string()))?;
     let edges = merged.into_iter().map(|((edge, vantage), (sum, buckets))| Edge {
         edge,
         vantage,

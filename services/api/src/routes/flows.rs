@@ -22,6 +22,7 @@ pub struct FlowsQuery {
     /// Either side's workload.
     pub workload: Option<String>,
     /// Either side's address.
+    #[schemars(extend("pattern" = "^[0-9a-fA-F:.]{2,45}$"))]
     pub address: Option<IpAddr>,
     /// Either side's port.
     pub port: Option<u16>,
@@ -41,6 +42,7 @@ pub struct PageQuery {
     /// How many at most; 100 when absent.
     pub limit: Option<Limit>,
     /// `next` of the previous page; absent for the newest.
+    #[schemars(extend("pattern" = "^[0-9a-f]+-[0-9]+$"))]
     pub cursor: Option<String>,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use synscope_bus::document::{Desired, Documents};
 use synscope_bus::message::incident::{Change, Fix, Incident};
 
+use super::desired;
 use crate::problem::Problem;
 use crate::query::Nothing;
 use crate::route::Call;
@@ -58,6 +59,7 @@ pub async fn fix(call: Call, order: FixOrder) -> Result<Json<FixAnswer>, Problem
     let (node, to) = change(&incident)?;
     let entries =
         u32::try_from(to).map_err(|_too_large| Problem::not_possible(format!("a table cannot have {to} entries")))?;
+    desired::check(&Desired { conntrack_entries: Some(entries) }).map_err(Problem::not_possible)?;
     let documents = Documents::<Desired>::open(call.app.nats()?).await?;
     let (before, revision) = documents.get(node).await?.map_or((None, 0), |(before, at)| (Some(before), at));
     if order.revision.is_some_and(|wanted| wanted != revision) {

@@ -106,6 +106,17 @@ impl Scrape {
             table.insert_failures.iter().map(failure)
         });
         self.counter("conntrack_insert_failures", "Failed insertions by errno", failures);
+        let kernel = || {
+            let read = latest.iter().filter_map(|signals| Some((signals, signals.nf_conntrack.value()?)));
+            read.flat_map(|(signals, tables)| {
+                let labels = |netns: u64| vec![("node", signals.node.clone()), ("netns", netns.to_string())];
+                tables.iter().map(move |table| (labels(table.netns), table))
+            })
+        };
+        let entries = kernel().map(|(labels, table)| (labels, count(table.live)));
+        self.gauge("nf_conntrack_entries", "Entries of the kernel's own connection tracking", entries);
+        let capacity = kernel().map(|(labels, table)| (labels, count(table.max)));
+        self.gauge("nf_conntrack_entries_max", "Capacity of the kernel's own connection tracking", capacity);
         let drops = latest.iter().filter_map(|signals| Some((signals, signals.drops.value()?)));
         let drops = drops.flat_map(|(signals, drops)| {
             drops
@@ -151,6 +162,9 @@ impl Scrape {
         self.counter("feed_messages", "Messages received", each(|counts| counts.gaps.received));
         self.counter("feed_missing_messages", "Messages missing by their numbers", each(|counts| counts.gaps.missing));
         self.counter("feed_foreign_messages", "Messages that were none of ours", each(|counts| counts.foreign));
+        let lost = lock(&app.store.flows).lost().clone();
+        let lost = lost.into_iter().map(|(node, lost)| (vec![("node", node)], lost));
+        self.counter("lost_flow_events", "Flow events that a node lost before they were sent", lost);
         let missed = Counter::<u64>::default();
         missed.inc_by(app.missed());
         self.registry.register("stream_missed_events", "Events that slow readers of streams missed", missed);

@@ -1,5 +1,6 @@
 //! What the nodes say about themselves, over time.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use axum::Json;
@@ -23,7 +24,7 @@ pub struct SignalsQuery {
     /// Only those read before then; until now when absent.
     pub until: Option<Moment>,
     /// Of each node only the last in each step of so many ms; all when absent.
-    pub step_ms: Option<u64>,
+    pub step_ms: Option<NonZeroU64>,
     /// How many at most; 1000 when absent.
     pub limit: Option<Limit>,
 }
@@ -41,13 +42,10 @@ pub struct SignalsAnswer {
 
 /// `GET /v1/signals`.
 pub async fn list(call: Call, asked: SignalsQuery) -> Result<Json<SignalsAnswer>, Problem> {
-    if asked.step_ms == Some(0) {
-        return Err(Problem::parameter("step_ms", "a step must be 1 ms at least"));
-    }
     let now = unix_now_ns();
     let since = asked.since.map_or(0, |since| since.unix_ns(now));
     let until = asked.until.map_or(u64::MAX, |until| until.unix_ns(now));
-    let step_ns = asked.step_ms.unwrap_or(0).saturating_mul(1_000_000);
+    let step_ns = asked.step_ms.map_or(0, |step| step.get().saturating_mul(1_000_000));
     let limit = usize::from(asked.limit.unwrap_or(Limit::MAX).get());
     let mut signals = lock(&call.app.store.signals).between(since, until, asked.node.as_deref(), step_ns);
     let left_out = signals.len().saturating_sub(limit);

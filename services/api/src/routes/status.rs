@@ -1,5 +1,7 @@
 //! How this service and the others are.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -60,6 +62,8 @@ pub struct StatusAnswer {
     pub analyzers: Observed<Vec<InstanceHealth>>,
     /// What was received, what is missing, and what was none of ours.
     pub feeds: FeedCounts,
+    /// Flow events that each node lost before they were sent, since its datapath began.
+    pub flows_lost: BTreeMap<String, u64>,
     /// What is kept in memory.
     pub memory: Memory,
     /// Events that slow readers of streams missed.
@@ -79,6 +83,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> 
             Observed::Observed { value: analyzers }
         },
         feeds: app.feeds.counts(),
+        flows_lost: lock(&app.store.flows).lost().clone(),
         memory: memory(app),
         stream_missed: app.missed(),
     }))

@@ -1,11 +1,14 @@
 //! Flow events, newest last, each with a number of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_bus::message::flow::{FlowEvent, FlowKind, Verdict};
+
+/// Nodes whose losses are kept; a further one's are not.
+const NODES_MAX: usize = 4096;
 
 /// One flow event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,12 +64,13 @@ pub struct Flows {
     ring: VecDeque<Arc<Flow>>,
     bound: usize,
     next: u64,
+    lost: BTreeMap<String, u64>,
 }
 
 impl Flows {
     /// None yet; `bound` are kept.
     pub const fn new(bound: usize) -> Self {
-        Self { ring: VecDeque::new(), bound, next: 1 }
+        Self { ring: VecDeque::new(), bound, next: 1, lost: BTreeMap::new() }
     }
 
     /// Takes an event; the oldest makes room for it.
@@ -79,6 +83,20 @@ impl Flows {
             self.ring.pop_front();
         }
         flow
+    }
+
+    /// A node tells how many events it lost so far, before they were sent.
+    pub fn tell_lost(&mut self, node: &str, lost: u64) {
+        if let Some(known) = self.lost.get_mut(node) {
+            *known = lost;
+        } else if self.lost.len() < NODES_MAX {
+            self.lost.insert(node.to_owned(), lost);
+        }
+    }
+
+    /// Events that each node lost before they were sent, since its datapath began.
+    pub const fn lost(&self) -> &BTreeMap<String, u64> {
+        &self.lost
     }
 
     /// Flows kept.

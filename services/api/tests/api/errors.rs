@@ -48,6 +48,8 @@ async fn errors_are_problems_that_name_what_is_wrong() {
         ("PUT", desired, &tagged, "{}", 412, Some("If-Match")),
         ("PUT", desired, &unreadable, "{}", 412, Some("If-Match")),
         ("PUT", desired, &tagged, r#"{"conntrack_entries": -1}"#, 400, Some("conntrack_entries")),
+        ("PUT", desired, &tagged, r#"{"conntrack_entries": 0}"#, 400, Some("conntrack_entries")),
+        ("PUT", desired, &tagged, r#"{"conntrack_entries": 16777217}"#, 400, Some("conntrack_entries")),
         ("PUT", desired, &tagged, r#"{"entries": 1}"#, 400, Some("entries")),
         ("PUT", "/v1/nodes/a%2Fb/desired", &tagged, "{}", 400, Some("node")),
     ] {
@@ -63,5 +65,8 @@ async fn errors_are_problems_that_name_what_is_wrong() {
         }
     }
     let large = format!(r#"{{"dry_run": {}}}"#, " ".repeat(100_000));
-    assert_eq!(service.post(fix, &large).status, 413);
+    let refused = service.post(fix, &large);
+    assert_eq!((refused.status, refused.media.as_str()), (413, "application/problem+json"));
+    let unreadable = service.get("/v1/incidents/%FF");
+    assert_eq!((unreadable.status, unreadable.media.as_str()), (400, "application/problem+json"));
 }

@@ -30,14 +30,15 @@ async fn a_fix_changes_desired_state_once() {
         incident("full", Some(larger(262_144))),
         incident("advice", Some(advised)),
         incident("huge", Some(larger(1 << 32))),
+        incident("too-large", Some(larger((1 << 24) + 1))),
         incident("newer", Some(Fix { change: Some(Change::Unknown), advice: vec![advice], ..Fix::default() })),
         incident("none", None),
     ] {
         incidents.put(&made.id, &made).await.unwrap();
     }
-    service.json_when("/v1/incidents", |all| all.as_array().unwrap().len() == 5).await;
+    service.json_when("/v1/incidents", |all| all.as_array().unwrap().len() == 6).await;
 
-    for (id, advised) in [("advice", true), ("huge", false), ("newer", true), ("none", false)] {
+    for (id, advised) in [("advice", true), ("huge", false), ("too-large", false), ("newer", true), ("none", false)] {
         let answer = service.post(&format!("/v1/incidents/{id}/fix"), "{}");
         assert_eq!(answer.status, 422, "{id}");
         assert_eq!(answer.json().pointer("/advice/0/owner") == Some(&json!("cilium")), advised, "{id}");

@@ -13,7 +13,7 @@ use synscope_bus::life::{Life, unix_now_ns};
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::{FlowBatch, Vantage};
 use synscope_bus::message::incident::Incident;
-use synscope_bus::message::signal::{Conntrack, Drops, MapFill, NodeSignals, Observed};
+use synscope_bus::message::signal::{Conntrack, Drops, MapFill, NfConntrack, NodeSignals, Observed};
 use synscope_bus::subject::{Shard, Subject};
 
 use crate::service::{Nats, Service, handshake, outbox};
@@ -31,6 +31,9 @@ fn signals() -> NodeSignals {
         time_unix_ns: unix_now_ns(),
         maps: Observed::Observed { value: vec![empty, fill] },
         conntrack: Observed::Observed { value: table },
+        nf_conntrack: Observed::Observed {
+            value: vec![NfConntrack { netns: 4, live: 1, max: 2, ..NfConntrack::default() }],
+        },
         drops: Observed::Observed { value: vec![drops] },
         ..NodeSignals::default()
     }
@@ -166,7 +169,7 @@ async fn every_route_tells_what_was_heard() {
 
     let flows = outbox(&life, Subject::Flow);
     let events_now = vec![handshake(1, Some(5)), handshake(2, None)];
-    flows.put(&FlowBatch { node: "node-a".into(), events: events_now, ..FlowBatch::default() }).unwrap();
+    flows.put(&FlowBatch { node: "node-a".into(), events: events_now, lost: 6 }).unwrap();
     let (name, flow) = tokio::task::block_in_place(|| stream.next()).unwrap();
     assert_eq!((name.as_str(), flow["latency_ns"].clone()), ("flow", json!(5)));
     let page = service.get("/v1/flows?workload=shop/order&address=10.0.2.3&kind=established&verdict=FORWARDED").json();
@@ -207,9 +210,11 @@ fn check_metrics(text: &str) {
         r#"synscope_conntrack_refused_syns_total{node="node-a"} 5"#,
         r#"synscope_conntrack_insert_failures_total{node="node-a",errno="E2BIG"} 3"#,
         r#"synscope_dropped_packets_total{node="node-a",reason="SKB_DROP_REASON_NO_SOCKET"} 11"#,
+        r#"synscope_nf_conntrack_entries{node="node-a",netns="4"} 1.0"#,
         r#"synscope_map_fill_ratio{node="node-a",map="ct4",owner="",id="7"} 0.75"#,
         r#"synscope_edge_slow_handshakes_total{edge="shop/order->shop/inventory:8080",vantage="client"} 2"#,
         r#"synscope_edge_refused_syns_total{edge="shop/order->shop/inventory:8080",vantage="server"} 3"#,
+        r#"synscope_lost_flow_events_total{node="node-a"} 6"#,
         r#"synscope_feed_missing_messages_total{feed="edges"} 0"#,
         r#"synscope_service_up{service="datapath",node="node-a"} 1.0"#,
         "synscope_stream_missed_events_total 0",

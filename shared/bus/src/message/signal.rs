@@ -10,6 +10,7 @@ use super::Message;
 /// A source that was read, or why it was not: never zero in its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[schemars(rename = "Observed{T}")]
 pub enum Observed<T> {
     /// The source was read.
     Observed {
