@@ -30,6 +30,11 @@ impl Api {
         ready.is_ok_and(|answer| answer.status() == 200) && nodes() == Some(2)
     }
 
+    /// Whether anyone answers.
+    pub(crate) fn is_up(&self) -> bool {
+        self.agent.get(format!("{}/healthz", self.base)).call().is_ok()
+    }
+
     /// All incidents.
     pub(crate) fn incidents(&self) -> Result<Vec<Incident>> {
         serde_json::from_value(self.get("/v1/incidents")?).context("GET /v1/incidents")

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,7 +30,33 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 struct Program {
     name: String,
+    log: PathBuf,
+    command: Command,
     child: Child,
+}
+
+impl Program {
+    fn start(name: &str, log: PathBuf, mut command: Command) -> Result<Self> {
+        let child = spawn(&log, &mut command)?;
+        Ok(Self { name: name.to_owned(), log, command, child })
+    }
+
+    /// Kill -9, and again from the beginning.
+    fn kill_and_restart(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(&self.log, &mut self.command)?;
+        Ok(())
+    }
+}
+
+fn spawn(log: &Path, command: &mut Command) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(log)?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // A lab that is killed with -9 takes its programs with it; the next one removes the namespaces.
+    // SAFETY: the closure only makes one system call.
+    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
+    command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
 }
 
 impl Drop for Program {
@@ -158,18 +185,21 @@ impl Cluster {
         Ok(())
     }
 
-    fn run(&self, name: &str, mut command: Command) -> Result<Program> {
-        let log = File::create(self.folder.path().join(format!("{name}.log")))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Program { name: name.to_owned(), child })
+    fn run(&self, name: &str, command: Command) -> Result<Program> {
+        Program::start(name, self.folder.path().join(format!("{name}.log")), command)
+    }
+
+    /// Kills a program with -9 and starts it again.
+    pub(crate) fn kill_and_restart(&mut self, name: &str) -> Result<()> {
+        let program = self.programs.iter_mut().chain(&mut self.nats).find(|program| program.name == name);
+        program.with_context(|| format!("no program is called {name}"))?.kill_and_restart()
     }
 
     /// Says which program has ended, if one has.
     pub(crate) fn check(&mut self) -> Result<()> {
         for program in self.programs.iter_mut().chain(&mut self.nats) {
             if let Some(status) = program.child.try_wait()? {
-                let log = fs::read_to_string(self.folder.path().join(format!("{}.log", program.name)))?;
+                let log = fs::read_to_string(&program.log)?;
                 let last: Vec<_> = log.lines().rev().take(12).collect();
                 let last: Vec<_> = last.into_iter().rev().collect();
                 bail!("{} ended with {status}; its last words:\n{}", program.name, last.join("\n"));

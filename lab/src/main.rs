@@ -25,6 +25,7 @@ use crate::watch::Watch;
 /// Plays an incident, and checks that it is found, explained, fixed and verified.
 #[derive(Parser)]
 #[command(version, about)]
+#[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct Cli {
     /// Which one; see --list.
     #[arg(default_value = "ct-full")]
@@ -35,6 +36,9 @@ struct Cli {
     /// Leaves everything running until Enter is pressed, and says where the API is.
     #[arg(long)]
     keep: bool,
+    /// Kills nats-server, analyzer, agents and api with -9, one in each burst, and starts them again.
+    #[arg(long)]
+    kill: bool,
     /// Lists the scenarios.
     #[arg(long)]
     list: bool,
@@ -76,6 +80,9 @@ fn run(cli: &Cli) -> Result<bool> {
 
     let mut report = Report::new(scenario.name);
     let mut stage = Stage::set(scenario, &cli.bin, &cli.nats)?;
+    if cli.kill {
+        stage.kill_in_turn();
+    }
     let mut watch = Watch::start(stage.cluster.nats_port, cli.record.as_deref())?;
     let played = run::play(scenario, &mut stage, &mut report);
     if played.is_err() || !report.passed() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 use tokio::sync::watch;
 
@@ -47,6 +47,9 @@ pub(crate) struct Stage {
     batch: watch::Sender<bool>,
     closed: Arc<AtomicBool>,
     api: Api,
+    interrupted: Arc<AtomicBool>,
+    /// Programs to kill with -9, one in each burst.
+    victims: Vec<&'static str>,
     started: Instant,
     bursts: usize,
     next_burst: Instant,
@@ -55,6 +58,10 @@ pub(crate) struct Stage {
 impl Stage {
     /// Sets everything up, and returns when the services are ready.
     pub(crate) fn set(scenario: &Scenario, bin: &Path, nats: &Path) -> Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register(signal, interrupted.clone())?;
+        }
         say("making two nodes, four pods and a wire, as network namespaces");
         let topology = Topology::new()?;
         let wires = [Wire::start(&topology.wire)?, Wire::start(&topology.cable)?];
@@ -96,6 +103,8 @@ impl Stage {
             batch,
             closed,
             api,
+            interrupted,
+            victims: Vec::new(),
             started,
             bursts: 0,
             next_burst: started + CALM,
@@ -134,7 +143,8 @@ impl Stage {
         self.bursts += 1;
         let slow = self.orders.slow.load(Relaxed);
         self.fault(scenario.fault, true)?;
-        let during = self.wait(start + scenario.burst, &mut |_| false);
+        let killed = self.kill_one();
+        let during = killed.and_then(|()| self.wait(start + scenario.burst, &mut |_| false));
         self.fault(scenario.fault, false)?;
         during?;
         // SYNs sent again need a little longer.
@@ -145,15 +155,39 @@ impl Stage {
         self.wait(until, &mut done)
     }
 
+    /// Has one program killed with -9 in the middle of each burst from now on, each once.
+    pub(crate) fn kill_in_turn(&mut self) {
+        self.victims = vec!["node-b", "api", "node-a", "analyzer", "nats-server"];
+    }
+
+    fn kill_one(&mut self) -> Result<()> {
+        let Some(victim) = self.victims.pop() else { return Ok(()) };
+        std::thread::sleep(Duration::from_secs(1));
+        say(&format!("killing {victim} with -9, and starting it again"));
+        self.cluster.kill_and_restart(victim)
+    }
+
     fn wait(&mut self, until: Instant, done: &mut dyn FnMut(Option<&Incident>) -> bool) -> Result<Option<Incident>> {
         loop {
-            let incident = self.incident()?;
+            // While the API is starting again there is nothing to see.
+            let incident = if self.api.is_up() { self.incident()? } else { None };
             if done(incident.as_ref()) || Instant::now() >= until {
                 return Ok(incident);
             }
             self.cluster.check()?;
+            ensure!(!self.interrupted.load(Relaxed), "interrupted");
             std::thread::sleep(Duration::from_millis(200).min(until.saturating_duration_since(Instant::now())));
         }
+    }
+
+    fn wait_for_api(&mut self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(15);
+        while !self.api.is_ready() {
+            self.cluster.check()?;
+            ensure!(Instant::now() < until, "the API is not ready after 15 s");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// The incident; two at once would be one too many for every scenario.
@@ -200,6 +234,9 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) 
         }
     }
     report.timing("found", stage.clock());
+    if scenario.name == "seed" {
+        slow_syn_report(stage, report)?;
+    }
     let Some(incident) = found else {
         report.check(Check::equal("incident", expected.kind, "none"));
         return Ok(());
@@ -211,6 +248,21 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) 
     if expected.end == End::Verified {
         fix(scenario, stage, report)?;
     }
+    Ok(())
+}
+
+/// The article's own script, as a question to the API.
+fn slow_syn_report(stage: &Stage, report: &mut Report) -> Result<()> {
+    let answer = stage.api.get("/v1/reports/slow-syns?above_ms=100")?;
+    let found = answer["found"].as_u64().context("the report has no number of slow SYNs")?;
+    let seen = stage.orders.slow.load(Relaxed);
+    let same = found.abs_diff(seen) <= 1 + seen / 50;
+    report.check(Check::new(
+        "slow SYNs in the report",
+        same,
+        &format!("{seen}, as order saw them"),
+        &found.to_string(),
+    ));
     Ok(())
 }
 
@@ -277,6 +329,7 @@ fn fix(scenario: &Scenario, stage: &mut Stage, report: &mut Report) -> Result<()
     let incident = report.incident.clone().context("no incident to fix")?;
     let summary = incident.fix.as_ref().map(|fix| fix.summary.clone()).unwrap_or_default();
     say(&format!("applying its fix through the API: {summary}"));
+    stage.wait_for_api()?;
     stage.api.apply_fix(&incident.id)?;
     report.timing("fixed", stage.clock());
     let slow_before = stage.orders.slow.load(Relaxed);
