@@ -132,7 +132,7 @@ impl World {
         for _connection in 0..30 + random.draw() % 20 {
             let normal = MS / 2 + random.draw() % MS;
             // About a third of the connections is hit.
-            let hit = spiking && random.draw() % 3 == 0;
+            let hit = spiking && random.draw().is_multiple_of(3);
             let step = [1, 1, 1, 3, 3, 7][usize::try_from(random.draw() % 6).unwrap()];
             let retries = match step {
                 1 => 1,
@@ -164,7 +164,7 @@ impl World {
                     server.retries += retries;
                 }
             }
-            if spiking && self.decoy == Decoy::TableFullButPasses && random.draw() % 4 == 0 {
+            if spiking && self.decoy == Decoy::TableFullButPasses && random.draw().is_multiple_of(4) {
                 client.refused += 1;
             }
         }
@@ -192,7 +192,7 @@ impl World {
             _ => {}
         }
         // A retry now and then is normal.
-        counters.syn_retrans += u64::from(random.draw() % 50 == 0);
+        counters.syn_retrans += u64::from(random.draw().is_multiple_of(50));
     }
 
     fn signals(&self, node: &str, counters: Counters, now: u64, spiking: bool) -> NodeSignals {
