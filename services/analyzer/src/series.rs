@@ -34,6 +34,8 @@ pub struct Series {
     slow_above_ns: u64,
     normal: Sketch,
     normal_count: u64,
+    /// Connections of normal buckets, and how many of them were slow all the same.
+    noise: (u64, u64),
     /// Buckets that are not judged for good yet, oldest first.
     open: VecDeque<EdgeBucket>,
     /// Judged and not normal, oldest first.
@@ -50,6 +52,7 @@ impl Series {
             slow_above_ns,
             normal: Sketch::default(),
             normal_count: 0,
+            noise: (0, 0),
             open: VecDeque::new(),
             anomalous: VecDeque::new(),
             points: VecDeque::new(),
@@ -111,6 +114,11 @@ impl Series {
         self.normal.quantile(500).filter(|_| self.normal_count >= NORMAL_MIN)
     }
 
+    /// Connections of normal buckets, and how many of them were slow all the same.
+    pub const fn noise(&self) -> (u64, u64) {
+        self.noise
+    }
+
     /// The picture, oldest first.
     pub fn points(&self) -> Vec<Point> {
         self.points.iter().copied().collect()
@@ -152,11 +160,14 @@ impl Series {
     }
 
     fn learn(&mut self, bucket: &EdgeBucket) {
+        let slow = bucket.latency_ns.count_above(self.slow_ns());
+        self.noise = (self.noise.0 + bucket.n, self.noise.1 + slow);
         self.normal.merge(&bucket.latency_ns);
         self.normal_count += bucket.n;
         if self.normal_count > NORMAL_MAX {
             self.normal.halve();
             self.normal_count = self.normal.count();
+            self.noise = (self.noise.0 / 2, self.noise.1 / 2);
         }
     }
 

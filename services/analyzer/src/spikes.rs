@@ -7,12 +7,35 @@ use crate::scale::Scale;
 use crate::series::Series;
 
 /// A spike has at least so many slow or dropped connections.
-const SUFFERING_MIN: u64 = 3;
+const SUFFERING_MIN: f64 = 3.0;
+/// Natural logarithm of the chance above which slow connections are taken for noise: one in a million.
+const CHANCE_LN_MAX: f64 = -13.8;
+/// Rounds in which what is noise is judged by what is not.
+const ROUNDS: usize = 4;
 
 /// The series' spikes, oldest first. The last may still go on; see [`is_complete`].
+///
+/// A group of anomalous buckets is a spike only if so many slow connections are no chance, at the rate at which
+/// connections of this edge are slow outside of spikes.
 pub fn spikes(series: &Series, scale: &Scale) -> Vec<Spike> {
+    let groups = groups(series, scale);
+    let mut accepted = vec![true; groups.len()];
+    for _round in 0..ROUNDS {
+        let rest = groups.iter().zip(&accepted).filter(|(_, accepted)| !**accepted);
+        let noise = rest.fold(series.noise(), |(n, slow), (group, _)| (n + group.n, slow + suffering(group)));
+        let judged: Vec<bool> = groups.iter().map(|group| !is_chance(group, noise)).collect();
+        if judged == accepted {
+            break;
+        }
+        accepted = judged;
+    }
+    groups.into_iter().zip(accepted).filter_map(|(group, accepted)| accepted.then_some(group)).collect()
+}
+
+/// Neighbouring anomalous buckets, joined.
+fn groups(series: &Series, scale: &Scale) -> Vec<Spike> {
     let slow_ns = series.slow_ns();
-    let mut spikes = Vec::new();
+    let mut groups = Vec::new();
     let mut current: Option<(EdgeBucket, u64)> = None;
     for bucket in series.anomalous() {
         let end = bucket.start_unix_ns + bucket.length_ns;
@@ -22,13 +45,31 @@ pub fn spikes(series: &Series, scale: &Scale) -> Vec<Spike> {
                 *until = end;
             }
             _ => {
-                spikes.extend(current.take().and_then(|(sum, until)| spike(&sum, until, slow_ns)));
+                groups.extend(current.take().map(|(sum, until)| summary(&sum, until, slow_ns)));
                 current = Some((bucket.clone(), end));
             }
         }
     }
-    spikes.extend(current.and_then(|(sum, until)| spike(&sum, until, slow_ns)));
-    spikes
+    groups.extend(current.map(|(sum, until)| summary(&sum, until, slow_ns)));
+    groups
+}
+
+const fn suffering(spike: &Spike) -> u64 {
+    spike.slow + spike.dropped
+}
+
+/// Whether a group may be chance: too few suffer, or the Chernoff bound of the Poisson distribution,
+/// `P(X ≥ k) ≤ exp(k − λ − k ln(k/λ))`, is not small enough.
+#[allow(clippy::cast_precision_loss, reason = "counts of connections")]
+fn is_chance(group: &Spike, noise: (u64, u64)) -> bool {
+    let suffering = suffering(group) as f64;
+    if suffering < SUFFERING_MIN {
+        return true;
+    }
+    // One more slow one in a hundred more, so that an edge without a past is not free of noise.
+    let rate = (noise.1 as f64 + 1.0) / (noise.0 as f64 + 100.0);
+    let expected = (group.n + group.dropped) as f64 * rate;
+    suffering <= expected || suffering - expected - suffering * (suffering / expected).ln() > CHANCE_LN_MAX
 }
 
 /// What another series saw in each of these spikes, however little.
@@ -43,10 +84,6 @@ pub fn seen_within(series: &Series, spikes: &[Spike]) -> Vec<Spike> {
 /// Whether nothing more is to come of a spike.
 pub const fn is_complete(spike: &Spike, now_unix_ns: u64, scale: &Scale) -> bool {
     spike.end_unix_ns + scale.join_ns + scale.settle_ns <= now_unix_ns
-}
-
-fn spike(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Option<Spike> {
-    Some(summary(sum, end_unix_ns, slow_ns)).filter(|spike| spike.slow + spike.dropped >= SUFFERING_MIN)
 }
 
 /// The latencies are of the slow ones alone: how it feels to be hit, however many were not.
@@ -79,6 +116,7 @@ fn summary(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const S: u64 = 1_000_000_000;
 
@@ -88,6 +126,26 @@ mod tests {
             bucket.latency_ns.record(latency_ms * 1_000_000);
         }
         series.add(&bucket);
+    }
+
+    #[test]
+    fn slow_connections_now_and_then_are_noise() {
+        let scale = Scale::new(1.0);
+        for (per_bucket, percent) in [(5, 1), (40, 1), (40, 3), (200, 2)] {
+            let mut random = Random(9);
+            let mut series = Series::new(scale, 100_000_000);
+            for start in (0..86_400).step_by(10) {
+                let mut bucket =
+                    EdgeBucket { start_unix_ns: start * S, length_ns: 10 * S, n: per_bucket, ..EdgeBucket::default() };
+                for _connection in 0..per_bucket {
+                    let slow = random.draw() % 100 < percent;
+                    bucket.latency_ns.record(if slow { S } else { 1_000_000 });
+                }
+                series.add(&bucket);
+                series.tick(start * S);
+            }
+            assert_eq!(spikes(&series, &scale), [], "{percent} % of {per_bucket}");
+        }
     }
 
     #[test]
