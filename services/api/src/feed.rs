@@ -77,15 +77,13 @@ pub fn start(app: &App, kept: Duration) {
     });
     let (feeds, store) = (app.feeds.clone(), app.store.clone());
     stored(app, Stream::Edges, Some(kept), move |message| {
-        if let Some(received) = lock(&feeds.edges).read::<EdgeBatch>(&message) {
-            lock(&store.edges).add(received.message, unix_now_ns());
-        }
+        let Some(received) = lock(&feeds.edges).read::<EdgeBatch>(&message) else { return };
+        lock(&store.edges).add(received.message, unix_now_ns());
     });
     let (feeds, store) = (app.feeds.clone(), app.store.clone());
     stored(app, Stream::Signals, Some(kept), move |message| {
-        if let Some(received) = lock(&feeds.signals).read::<NodeSignals>(&message) {
-            lock(&store.signals).add(received.message, unix_now_ns());
-        }
+        let Some(received) = lock(&feeds.signals).read::<NodeSignals>(&message) else { return };
+        lock(&store.signals).add(received.message, unix_now_ns());
     });
 }
 

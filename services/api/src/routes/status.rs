@@ -1,6 +1,7 @@
 //! How this service and the others are.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use axum::Json;
 use schemars::JsonSchema;
@@ -74,6 +75,8 @@ pub struct StatusAnswer {
 pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> {
     let app = &call.app;
     let analyzers = instances(app, ANALYZER);
+    // A lock taken within the answer would be held until the answer is whole.
+    let flows_lost = lock(&app.store.flows).lost().clone();
     Ok(Json(StatusAnswer {
         api: app.life.health(),
         datapaths: instances(app, DATAPATH),
@@ -83,7 +86,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> 
             Observed::Observed { value: analyzers }
         },
         feeds: app.feeds.counts(),
-        flows_lost: lock(&app.store.flows).lost().clone(),
+        flows_lost,
         memory: memory(app),
         stream_missed: app.missed(),
     }))
@@ -103,16 +106,16 @@ fn instances(app: &App, of: &str) -> Vec<InstanceHealth> {
 
 fn memory(app: &App) -> Memory {
     let store = &app.store;
-    let of_flows = |flows: &std::sync::Mutex<crate::store::flows::Flows>| {
-        let flows = lock(flows);
-        Held { kept: flows.len(), forgotten: flows.forgotten() }
-    };
-    let (flows, slows) = (of_flows(&store.flows), of_flows(&store.slows));
-    let edges = lock(&store.edges);
-    let edges = Held { kept: edges.len(), forgotten: edges.forgotten() };
-    let signals = lock(&store.signals);
-    let signals = Held { kept: signals.len(), forgotten: signals.forgotten() + signals.refused() };
-    let incidents = lock(&store.incidents);
-    let incidents = Held { kept: incidents.len(), forgotten: incidents.refused() };
-    Memory { flows, slows, edges, signals, incidents }
+    Memory {
+        flows: held(&store.flows, |flows| (flows.len(), flows.forgotten())),
+        slows: held(&store.slows, |slows| (slows.len(), slows.forgotten())),
+        edges: held(&store.edges, |edges| (edges.len(), edges.forgotten())),
+        signals: held(&store.signals, |signals| (signals.len(), signals.forgotten() + signals.refused())),
+        incidents: held(&store.incidents, |incidents| (incidents.len(), incidents.refused())),
+    }
+}
+
+fn held<T>(part: &Mutex<T>, of: impl FnOnce(&T) -> (usize, u64)) -> Held {
+    let (kept, forgotten) = of(&lock(part));
+    Held { kept, forgotten }
 }
