@@ -1,14 +1,15 @@
 //! Dropped packets by the kernel's reason, network namespace and interface: a program on the raw tracepoint `kfree_skb`.
 //!
-//! Unit: packets since the agent started. Cost: one hash update per dropped packet. Kernels: 5.17 (reasons), with BTF.
-//! Not observed: no BTF, or a kernel without reasons.
+//! Reads: the program's counts, bounded by [`DROP_KEYS`]. Cost: one hash update per dropped packet, and two system calls
+//! per key and reading. Unit: packets since the agent started; packets that found no room to be counted by key are told
+//! under [`NO_ROOM`]. Kernels: 5.17 (reasons), with BTF. Not observed: no BTF, or a kernel without reasons.
 
 use std::collections::{BTreeMap, HashMap as StdHashMap};
 
-use aya::maps::{Array, MapError, PerCpuHashMap};
+use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, include_bytes_aligned};
-use synscope_abi::drops::{DropKey, DropOffsets};
+use synscope_abi::drops::{DROP_KEYS, DropKey, DropOffsets};
 use synscope_bus::message::signal::Drops;
 
 use super::netns::Reading;
@@ -19,6 +20,10 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_DROPS"));
 const PREFIX: &str = "SKB_DROP_REASON_";
 /// Packets that were used up and not dropped.
 const NO_DROPS: [&str; 2] = ["SKB_NOT_DROPPED_YET", "SKB_CONSUMED"];
+/// No reason of the kernel's: drops whose key found no room.
+const NO_ROOM: &str = "SYNSCOPE_NO_ROOM";
+/// With more keys than these, those of namespaces that are not watched, or no more, make room.
+const KEYS_KEPT: usize = DROP_KEYS / 2;
 
 /// Why drops are not counted.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +61,8 @@ impl Counting {
             skb_dev: btf.offset("sk_buff", &["dev"])?,
             skb_sk: btf.offset("sk_buff", &["sk"])?,
             dev_ifindex: btf.offset("net_device", &["ifindex"])?,
-            dev_net: btf.offset("net_device", &["nd_net"])?,
-            sk_net: btf.offset("sock", &["__sk_common", "skc_net"])?,
+            dev_net: btf.offset("net_device", &["nd_net", "net"])?,
+            sk_net: btf.offset("sock", &["__sk_common", "skc_net", "net"])?,
             net_inode: btf.offset("net", &["ns", "inum"])?,
         };
         let mut ebpf = Ebpf::load(OBJECT)?;
@@ -71,15 +76,19 @@ impl Counting {
     }
 
     /// The counts of these namespaces, and of packets that belong to none.
-    pub fn read(&self, namespaces: &[Reading]) -> Result<Vec<Drops>, DropsError> {
+    pub fn read(&mut self, namespaces: &[Reading]) -> Result<Vec<Drops>, DropsError> {
+        let known: BTreeMap<u64, &Reading> = namespaces.iter().map(|reading| (reading.netns, reading)).collect();
         let map = self.ebpf.map("DROPS").ok_or(DropsError::Missing("DROPS"))?;
         let counts = PerCpuHashMap::<_, DropKey, u64>::try_from(map)?;
-        let known: BTreeMap<u64, &Reading> = namespaces.iter().map(|reading| (reading.netns, reading)).collect();
         let mut drops = Vec::new();
+        let mut others = Vec::new();
+        let mut keys = 0;
         for entry in &counts {
             let (key, per_cpu) = entry?;
+            keys += 1;
             let reading = known.get(&u64::from(key.netns));
             if key.netns != 0 && reading.is_none() {
+                others.push(key);
                 continue;
             }
             let Some(reason) = self.reason(key.reason) else { continue };
@@ -90,8 +99,33 @@ impl Counting {
                 packets: per_cpu.iter().sum(),
             });
         }
+        if keys > KEYS_KEPT {
+            self.forget(&others)?;
+        }
+        let refused = self.refused()?;
+        if refused > 0 {
+            drops.push(Drops { reason: NO_ROOM.to_owned(), netns: None, interface: None, packets: refused });
+        }
         drops.sort_by(|a, b| (&a.reason, a.netns, &a.interface).cmp(&(&b.reason, b.netns, &b.interface)));
         Ok(drops)
+    }
+
+    fn forget(&mut self, keys: &[DropKey]) -> Result<(), DropsError> {
+        let map = self.ebpf.map_mut("DROPS").ok_or(DropsError::Missing("DROPS"))?;
+        let mut counts = PerCpuHashMap::<_, DropKey, u64>::try_from(map)?;
+        for key in keys {
+            match counts.remove(key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops that found no room to be counted by key.
+    fn refused(&self) -> Result<u64, DropsError> {
+        let map = self.ebpf.map("REFUSED").ok_or(DropsError::Missing("REFUSED"))?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
     }
 
     /// The reason's name; none for what is no drop. Reasons of subsystems have numbers of their own.
