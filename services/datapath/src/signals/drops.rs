@@ -134,3 +134,49 @@ impl Counting {
         (!NO_DROPS.contains(&name.as_str())).then(|| name.strip_prefix(PREFIX).unwrap_or(name).to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    use super::super::netns::Namespaces;
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// Drops a packet here until the counts are as wanted.
+    fn read_until(counting: &mut Counting, wanted: impl Fn(&Drops) -> bool) -> Drops {
+        let here = Namespaces::default().read().unwrap();
+        let start = Instant::now();
+        loop {
+            assert!(TcpStream::connect("127.0.0.1:1").is_err(), "nobody listens there");
+            let drops = counting.read(&here).unwrap();
+            if let Some(found) = drops.iter().find(|drops| wanted(drops)) {
+                return found.clone();
+            }
+            assert!(start.elapsed() < DEADLINE, "{drops:?}");
+        }
+    }
+
+    #[test]
+    fn namespaces_that_are_gone_make_room_and_what_found_none_is_told() {
+        let mut counting = Counting::start().unwrap();
+        {
+            let map = counting.ebpf.map_mut("DROPS").unwrap();
+            let mut counts = PerCpuHashMap::<_, DropKey, u64>::try_from(map).unwrap();
+            let cpus = aya::util::nr_cpus().unwrap();
+            for ifindex in 0.. {
+                let one = aya::maps::PerCpuValues::try_from(vec![1; cpus]).unwrap();
+                if counts.insert(DropKey { reason: 2, netns: 1, ifindex }, one, 0).is_err() {
+                    break;
+                }
+            }
+            assert_eq!(counts.keys().count(), DROP_KEYS);
+        }
+        let no_room = read_until(&mut counting, |drops| drops.reason == NO_ROOM);
+        assert!(no_room.packets > 0 && no_room.netns.is_none());
+        let counted = read_until(&mut counting, |drops| drops.reason == "NO_SOCKET");
+        assert_eq!(counted.interface.as_deref(), Some("lo"));
+    }
+}
