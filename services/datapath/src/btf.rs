@@ -14,8 +14,11 @@ const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
 const KIND_ENUM64: u32 = 19;
-/// Members within members that are followed: a loop in a damaged file ends here.
+/// Typedefs, and members within members, that are followed: a loop in a damaged file ends here.
 const DEPTH_MAX: usize = 16;
+/// Members that are looked at to find one, those of unnamed members included: without a bound, a damaged struct that
+/// holds itself twice would be looked at for ever. The kernel's largest structs have some 300.
+const MEMBERS_MAX: usize = 4096;
 
 /// Why types cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -88,19 +91,21 @@ impl Btf {
     }
 
     /// Offset in bytes of a member, by its path, such as `["ns", "inum"]` in `net`. Members of unnamed structs and
-    /// unions count as their parent's.
+    /// unions count as their parent's. A bit field has no offset in bytes unless it begins at one.
     pub fn offset(&self, structure: &str, path: &[&str]) -> Result<u32, BtfError> {
         let missing = || BtfError::Missing(format!("{structure}.{}", path.join(".")));
-        let mut of = *self
-            .types
-            .iter()
-            .find(|known| known.kind == KIND_STRUCT && self.name(known.name) == structure.as_bytes())
-            .ok_or_else(missing)?;
+        let is_it = |known: &&Type| known.kind == KIND_STRUCT && self.name(known.name) == structure.as_bytes();
+        let mut of = self.types.iter().find(is_it).copied();
         let mut bits = 0;
         for member in path {
-            let (offset, kind) = self.member(&of, member, 0).ok_or_else(missing)?;
+            let parent = of.ok_or_else(missing)?;
+            let mut left = MEMBERS_MAX;
+            let (offset, kind) = self.member(&parent, member, 0, &mut left).ok_or_else(missing)?;
             bits += offset;
-            of = self.resolved(kind).unwrap_or(of);
+            of = self.resolved(kind);
+        }
+        if of.is_none() || bits % 8 != 0 {
+            return Err(missing());
         }
         u32::try_from(bits / 8).map_err(|_too_large| missing())
     }
@@ -122,11 +127,12 @@ impl Btf {
     }
 
     /// Offset in bits, and type, of a member, also inside unnamed members.
-    fn member(&self, of: &Type, wanted: &str, depth: usize) -> Option<(u64, u32)> {
+    fn member(&self, of: &Type, wanted: &str, depth: usize, left: &mut usize) -> Option<(u64, u32)> {
         if depth > DEPTH_MAX || !matches!(of.kind, KIND_STRUCT | KIND_UNION) {
             return None;
         }
         for index in 0..of.count {
+            *left = left.checked_sub(1)?;
             let at = of.rest + index * 12;
             let [name, kind, offset] = [at, at + 4, at + 8].map(|at| u32_at(&self.data, at).unwrap_or(0));
             // With the flag, the upper eight bits are a bit field's width.
@@ -135,7 +141,7 @@ impl Btf {
                 return Some((bits, kind));
             }
             if name == 0 {
-                let inner = self.resolved(kind).and_then(|inner| self.member(&inner, wanted, depth + 1));
+                let inner = self.resolved(kind).and_then(|inner| self.member(&inner, wanted, depth + 1, left));
                 if let Some((inner_bits, kind)) = inner {
                     return Some((bits + inner_bits, kind));
                 }
@@ -213,18 +219,75 @@ mod tests {
         assert_eq!(missing.to_string(), "this kernel has no sock.no_such_member");
     }
 
+    /// `struct net { u32 :5 bits, a:3; struct { struct ns { u32 inum @ 4 bytes } typedef'd as "t" } @ 8 bytes }`,
+    /// `enum x { one = 1 }`, and a struct that holds itself twice without a name.
+    fn small() -> Vec<u8> {
+        const NAMES: &[u8] = b"\0net\0a\0ns\0inum\0t\0x\0one\0loop\0";
+        let at = |name: &[u8]| {
+            let found = NAMES.windows(name.len() + 2).position(|part| part == [b"\0", name, b"\0"].concat());
+            u32::try_from(found.unwrap() + 1).unwrap()
+        };
+        let (structure, fields) = (KIND_STRUCT << 24, 1 << 31);
+        let types: Vec<u32> = [
+            // 1: the integer.
+            vec![at(b"t"), 1 << 24, 4, 32],
+            // 2: the inner struct, 3: its typedef.
+            vec![at(b"ns"), structure | 1, 8, at(b"inum"), 1, 32],
+            vec![at(b"t"), 8 << 24, 2],
+            // 4: an unnamed struct around it, 5: the outer one, with bit fields.
+            vec![0, structure | 1, 8, at(b"ns"), 3, 0],
+            vec![at(b"net"), structure | fields | 2, 16, at(b"a"), 1, 3 << 24 | 5, 0, 4, 64],
+            // 6, 7.
+            vec![at(b"x"), KIND_ENUM << 24 | 1, 4, at(b"one"), 1],
+            vec![at(b"loop"), structure | 2, 8, 0, 7, 0, 0, 7, 0],
+        ]
+        .concat();
+        let length = u32::try_from(types.len() * 4).unwrap();
+        let header = [u32::from(MAGIC) | 1 << 16, 24, 0, length, length, u32::try_from(NAMES.len()).unwrap()];
+        let words = header.into_iter().chain(types).flat_map(u32::to_le_bytes);
+        words.chain(NAMES.iter().copied()).collect()
+    }
+
+    #[test]
+    fn members_are_found_through_unnamed_structs_and_typedefs() {
+        let btf = Btf::parse(small()).unwrap();
+        assert_eq!(btf.offset("net", &["ns", "inum"]).unwrap(), 12);
+        assert_eq!(btf.enumeration("x").unwrap(), [(1, "one".to_owned())]);
+        assert!(btf.offset("net", &["a"]).is_err(), "it begins in the middle of a byte");
+        assert!(btf.offset("net", &["ns", "inum", "more"]).is_err(), "an integer has no members");
+        assert!(btf.offset("loop", &["inum"]).is_err(), "and comes back");
+    }
+
+    fn ask_everything(data: Vec<u8>) {
+        if let Ok(btf) = Btf::parse(data) {
+            for structure in ["net", "ns", "loop", ""] {
+                let _any_answer = btf.offset(structure, &["ns", "inum"]);
+            }
+            let _any_answer = btf.enumeration("x");
+        }
+    }
+
     proptest! {
         #[test]
-        fn damaged_types_are_no_panic(seed in prop::collection::vec(any::<u8>(), 0..400), header: bool) {
-            let mut data = seed;
-            if header && data.len() > 24 {
-                data[..8].copy_from_slice(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
-                data[8..20].copy_from_slice(&[0, 0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0]);
+        fn any_bytes_are_no_panic(data in prop::collection::vec(any::<u8>(), 0..400)) {
+            ask_everything(data);
+        }
+
+        #[test]
+        fn any_damage_is_no_panic(damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+            let mut data = small();
+            for (at, byte) in damage {
+                let at = at.index(data.len());
+                data[at] = byte;
             }
-            if let Ok(btf) = Btf::parse(data) {
-                let _nothing_there = btf.offset("net", &["ns", "inum"]);
-                let _nothing_either = btf.enumeration("x");
-            }
+            ask_everything(data);
+        }
+
+        #[test]
+        fn any_length_is_no_panic(length in 0..small().len()) {
+            let mut data = small();
+            data.truncate(length);
+            ask_everything(data);
         }
     }
 }

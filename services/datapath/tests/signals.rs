@@ -6,12 +6,13 @@ mod netns;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, Map, MapData};
 use netns::{Line, within};
 use socket2::{Domain, Socket, Type};
-use synscope_bus::message::signal::NodeSignals;
+use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_datapath::signals::Sampler;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -22,6 +23,24 @@ fn watched(line: &Line) -> Vec<String> {
 
 fn inode(netns: &str) -> u64 {
     std::fs::metadata(format!("/run/netns/{netns}")).unwrap().ino()
+}
+
+fn nft(netns: &str, rules: &str) {
+    let path = format!("--net=/run/netns/{netns}");
+    let output = Command::new("nsenter").args([&path, "nft", rules]).output().expect("`nsenter` of util-linux");
+    assert!(output.status.success(), "`nft` of nftables: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An LRU map with as many entries.
+fn lru(name: &str, max: u32, entries: u32) -> HashMap<MapData, u32, u64> {
+    const LRU_HASH: u32 = 9;
+    let params = aya_obj::Map::new_from_params(LRU_HASH, 4, 8, max, 0);
+    let map = Map::LruHashMap(MapData::create(params, name, None).unwrap());
+    let mut map = HashMap::<MapData, u32, u64>::try_from(map).unwrap();
+    for key in 0..entries {
+        map.insert(key, 1, 0).unwrap();
+    }
+    map
 }
 
 fn tcp(signals: &NodeSignals, netns: &str, name: &str) -> u64 {
@@ -92,16 +111,10 @@ impl Drop for Removed {
 
 #[test]
 fn a_map_of_ciliums_name_is_found_with_its_fill() {
-    const LRU_HASH: u32 = 9;
-    let params = aya_obj::Map::new_from_params(LRU_HASH, 4, 8, 1000, 0);
-    let map = Map::LruHashMap(MapData::create(params, "cilium_ct4_global", None).unwrap());
-    let mut map = HashMap::<MapData, u32, u64>::try_from(map).unwrap();
+    let map = lru("cilium_ct4_global", 1000, 500);
     let pin = std::path::PathBuf::from(format!("/sys/fs/bpf/synscope-test-maps-{}", std::process::id()));
     std::fs::create_dir(&pin).unwrap();
     let _removed = Removed(pin.clone());
-    for key in 0..500 {
-        map.insert(key, 1, 0).unwrap();
-    }
     map.pin(pin.join("cilium_ct4_global")).unwrap();
     let mut sampler = Sampler::new(Vec::new());
     let start = Instant::now();
@@ -115,6 +128,86 @@ fn a_map_of_ciliums_name_is_found_with_its_fill() {
         }
         assert!(start.elapsed() < DEADLINE);
     }
+}
+
+/// Made first, so that it comes first when maps are listed, and too large to be counted in one reading.
+#[test]
+fn a_large_map_holds_up_no_other_and_its_count_is_an_estimate() {
+    const ENTRIES: u32 = 400_000;
+    let large = lru("syn_t_large", ENTRIES * 2, ENTRIES);
+    let small = lru("syn_t_small", 100, 7);
+    let mut sampler = Sampler::new(Vec::new());
+    let fills = |sampler: &mut Sampler| {
+        let signals = sampler.sample(Vec::new());
+        let maps = signals.maps.value().unwrap();
+        let find = |name: &str| maps.iter().find(|map| map.name == name).cloned();
+        (find("syn_t_large"), find("syn_t_small"))
+    };
+    let start = Instant::now();
+    let first = loop {
+        match fills(&mut sampler) {
+            (large, Some(small)) => break (large, small),
+            (..) => assert!(start.elapsed() < DEADLINE, "the small map is not counted"),
+        }
+    };
+    assert!(first.0.is_none(), "the large map was counted through before the small one's turn came");
+    assert_eq!((first.1.live, first.1.estimate), (7, false));
+    let found = loop {
+        match fills(&mut sampler).0 {
+            Some(found) => break found,
+            None => assert!(start.elapsed() < DEADLINE, "the large map is not counted"),
+        }
+    };
+    assert_eq!((found.live, found.estimate), (u64::from(ENTRIES), true), "counted over several readings");
+    drop((large, small));
+}
+
+#[test]
+fn connections_tracked_in_a_namespace_are_its_own() {
+    let line = Line::new("sigct");
+    line.bridge();
+    nft(&line.server, "table inet syn_t { chain track { type filter hook input priority 0; ct state new accept; }; }");
+    let _listener = within(&line.server, || TcpListener::bind("10.9.0.2:80").unwrap());
+    let connection = within(&line.client, || TcpStream::connect("10.9.0.2:80").unwrap());
+    let signals = Sampler::new(watched(&line)).sample(Vec::new());
+    let tables = signals.nf_conntrack.value().expect("nf_conntrack");
+    let table = |netns: &str| tables.iter().find(|table| table.netns == inode(netns)).expect("the namespace");
+    let tracked = table(&line.server);
+    assert!(tracked.live > 0 && tracked.max > tracked.live, "{tracked:?}");
+    assert_eq!(tracked.counters.get("drop"), Some(&0), "{tracked:?}");
+    assert!(!tracked.counters.contains_key("entries"), "a gauge is no counter");
+    assert_eq!(table(&line.client).live, 0, "nothing is tracked there");
+    drop(connection);
+}
+
+#[test]
+fn a_namespace_that_is_gone_disturbs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    std::fs::write(&gone, "").unwrap();
+    let line = Line::new("siggone");
+    let mut patterns = vec![gone.to_string_lossy().into_owned()];
+    patterns.extend(watched(&line));
+    let signals = Sampler::new(patterns).sample(Vec::new());
+    let seen: Vec<u64> = signals.tcp.value().unwrap().iter().map(|counters| counters.netns).collect();
+    assert_eq!(seen.len(), 3, "our own, the client's and the server's");
+    assert!(seen.contains(&inode(&line.client)) && seen.contains(&inode(&line.server)));
+}
+
+#[test]
+fn maps_that_may_not_be_listed_are_not_observed() {
+    let mut sampler = Sampler::new(Vec::new());
+    let signals = std::thread::scope(|scope| {
+        let unprivileged = scope.spawn(|| {
+            const NOBODY: libc::uid_t = 65534;
+            // SAFETY: takes numbers only. The bare call changes this thread alone, which ends here.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) }, 0);
+            sampler.sample(Vec::new())
+        });
+        unprivileged.join().unwrap()
+    });
+    assert!(matches!(&signals.maps, Observed::NotObserved { reason } if !reason.is_empty()), "{:?}", signals.maps);
+    assert!(signals.softnet.value().is_some(), "what may be read is read");
 }
 
 #[test]

@@ -27,9 +27,9 @@ pub struct DropOffsets {
     pub skb_sk: u32,
     /// `net_device.ifindex`
     pub dev_ifindex: u32,
-    /// `net_device.nd_net`, whose first member is the namespace.
+    /// `net_device.nd_net.net`
     pub dev_net: u32,
-    /// `sock.__sk_common.skc_net`, likewise.
+    /// `sock.__sk_common.skc_net.net`
     pub sk_net: u32,
     /// `net.ns.inum`
     pub net_inode: u32,

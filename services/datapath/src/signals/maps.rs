@@ -1,17 +1,24 @@
-//! How full every BPF map of fixed capacity on the host is.
+//! How full every BPF map of fixed capacity on the host is: hashes, LRU or not, per CPU or not, and LPM tries.
 //!
-//! Cost: the kernel's batch lookup, 0.3 µs per entry, at most [`BUDGET`] per reading; a map that is not counted through
-//! goes on with the next reading. Unit: entries. Kernels: 5.6. Not observed: maps cannot be listed (no `CAP_SYS_ADMIN`).
+//! Reads: all maps by id, and names of pins in `/sys/fs/bpf`. Cost: COST. Unit: entries; what was counted over several
+//! readings, or long ago, is an estimate. Kernels: 5.6 (batches); tries 5.14. Not observed: maps cannot be listed (no
+//! `CAP_SYS_ADMIN`); a map that cannot be counted is left out, and the log says so.
 
-use std::collections::BTreeMap;
-use std::fs;
+mod batch;
+mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapError, MapInfo, MapType, loaded_maps};
+use aya::util::nr_cpus;
 use synscope_bus::message::signal::MapFill;
+
+use self::batch::{Batch, Position};
+use crate::interfaces::reasons;
 
 /// Time for counting in one reading.
 const BUDGET: Duration = Duration::from_millis(20);
@@ -19,22 +26,44 @@ const BUDGET: Duration = Duration::from_millis(20);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// Maps that are told at most.
 const MAPS_MAX: usize = 4096;
-/// Entries in one batch.
-const BATCH: u32 = 2048;
-/// The kernel keeps 15 characters of a map's name.
-const KERNEL_NAME: usize = 15;
-/// Where Cilium, `tc` and others pin; their files' names are whole.
+/// Where Cilium, `tc` and others pin.
 const BPFFS: &str = "/sys/fs/bpf";
-/// Folders within folders that are looked through, such as `tc/globals`.
-const PIN_DEPTH: u32 = 2;
+
+/// Why fills are not observed.
+#[derive(Debug, thiserror::Error)]
+pub enum MapsError {
+    /// The list of maps.
+    #[error("BPF maps cannot be listed")]
+    List(#[source] MapError),
+    /// The size of what the kernel writes for maps per CPU is not known.
+    #[error("possible CPUs: {what}")]
+    Cpus {
+        /// What was read.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A count that was brought to its end.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    live: u64,
+    at: Instant,
+    /// In one reading, so that hardly an entry came or went meanwhile.
+    at_once: bool,
+}
 
 /// One map that is counted.
 #[derive(Debug, Default)]
 struct Count {
-    live: u64,
-    counted: Option<Instant>,
+    latest: Option<Counted>,
+    /// When the latest walk ended, also without success.
+    ended: Option<Instant>,
     /// Where the walk goes on, and what it counted so far.
-    walk: Option<(u32, u64)>,
+    walk: Option<(Position, u64)>,
+    /// That it cannot be counted was said.
+    said: bool,
 }
 
 /// What is known of the maps so far.
@@ -43,86 +72,137 @@ pub struct Maps {
     counts: BTreeMap<u32, Count>,
     pins: BTreeMap<u32, String>,
     pins_read: Option<Instant>,
+    /// The map at which the latest reading's time ended.
+    last: u32,
+    left_out: usize,
 }
 
 impl Maps {
     /// All maps of fixed capacity; `own` are told as they are.
-    pub fn sample(&mut self, own: Vec<MapFill>) -> Result<Vec<MapFill>, MapError> {
+    pub fn sample(&mut self, own: Vec<MapFill>) -> Result<Vec<MapFill>, MapsError> {
         let start = Instant::now();
+        let cpus = nr_cpus().map_err(|(what, source)| MapsError::Cpus { what, source })?;
         if self.pins_read.is_none_or(|read| start.duration_since(read) >= COUNT_EVERY) {
-            self.pins = pinned();
+            self.pins = names::pinned(Path::new(BPFFS));
             self.pins_read = Some(start);
         }
+        let mut infos = self.list(&own)?;
+        self.count(&mut infos, cpus, start);
+
         let mut fills = own;
-        let mut seen = BTreeMap::new();
-        for info in loaded_maps().take(MAPS_MAX) {
-            // A map may go while they are listed.
-            let Ok(info) = info else { continue };
-            let Some(kind) = kind(&info) else { continue };
-            if fills.iter().any(|fill| fill.id == info.id()) {
-                continue;
-            }
-            let mut count = self.counts.remove(&info.id()).unwrap_or_default();
-            if start.elapsed() < BUDGET && count.is_due(start) {
-                count.go_on(&info, start + BUDGET);
-            }
-            if count.counted.is_some() {
-                fills.push(self.fill(&info, kind, &count, start));
-            }
-            seen.insert(info.id(), count);
-        }
-        self.counts = seen;
+        fills.extend(infos.iter().filter_map(|(info, kind)| self.fill(info, kind, start)));
         Ok(fills)
     }
 
-    fn fill(&self, info: &MapInfo, kind: &str, count: &Count, now: Instant) -> MapFill {
-        let kernel_name = info.name_as_str().unwrap_or_default();
-        // A pin's name is whole; it counts only if the kernel's is its beginning.
-        let pin = self.pins.get(&info.id()).filter(|pin| pin.as_bytes().starts_with(kernel_name.as_bytes()));
-        let name = pin.map_or(kernel_name, String::as_str);
-        let stale = count.counted.is_none_or(|counted| now.duration_since(counted) > 2 * COUNT_EVERY);
-        MapFill {
+    /// The maps that can be counted, in the order of their ids; the kernel lists them so.
+    fn list(&mut self, own: &[MapFill]) -> Result<Vec<(MapInfo, &'static str)>, MapsError> {
+        let mut infos = Vec::new();
+        let mut left_out = 0;
+        for info in loaded_maps() {
+            let info = match info {
+                Ok(info) => info,
+                // A map may go while they are listed.
+                Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(MapsError::List(error)),
+            };
+            let Some(kind) = kind(&info) else { continue };
+            if own.iter().any(|fill| fill.id == info.id()) {
+                continue;
+            }
+            if infos.len() < MAPS_MAX {
+                infos.push((info, kind));
+            } else {
+                left_out += 1;
+            }
+        }
+        if left_out != self.left_out {
+            tracing::warn!(left_out, told = MAPS_MAX, "more BPF maps than are counted");
+            self.left_out = left_out;
+        }
+        let known: BTreeSet<u32> = infos.iter().map(|(info, _)| info.id()).collect();
+        self.counts.retain(|id, _| known.contains(id));
+        Ok(infos)
+    }
+
+    /// Counts as long as there is time, beginning behind the map at which it ended before: a large one holds up no
+    /// other.
+    fn count(&mut self, infos: &mut [(MapInfo, &'static str)], cpus: usize, start: Instant) {
+        let behind = infos.partition_point(|(info, _)| info.id() <= self.last);
+        let (before, after) = infos.split_at(behind);
+        for (info, _) in after.iter().chain(before) {
+            if start.elapsed() >= BUDGET {
+                return;
+            }
+            let count = self.counts.entry(info.id()).or_default();
+            if count.is_due(start) {
+                self.last = info.id();
+                count.go_on(info, cpus, start + BUDGET);
+            }
+        }
+    }
+
+    fn fill(&self, info: &MapInfo, kind: &str, now: Instant) -> Option<MapFill> {
+        let counted = self.counts.get(&info.id())?.latest?;
+        let name = names::name(info, &self.pins);
+        Some(MapFill {
             id: info.id(),
             name: name.to_owned(),
             kind: kind.to_owned(),
-            owner: owner(name).map(str::to_owned),
-            live: count.live,
+            owner: names::owner(name, info).map(str::to_owned),
+            live: counted.live,
             max: info.max_entries().into(),
-            estimate: stale,
-        }
+            estimate: !counted.at_once || now.saturating_duration_since(counted.at) > 2 * COUNT_EVERY,
+        })
     }
 }
 
 impl Count {
     fn is_due(&self, now: Instant) -> bool {
-        self.walk.is_some() || self.counted.is_none_or(|counted| now.duration_since(counted) >= COUNT_EVERY)
+        let rested = self.ended.is_none_or(|ended| now.saturating_duration_since(ended) >= COUNT_EVERY);
+        self.walk.is_some() || rested
     }
 
     /// Counts on until the map or the time ends.
-    fn go_on(&mut self, info: &MapInfo, until: Instant) {
-        let Ok(fd) = info.fd() else { return };
-        let mut batch = Batch::new(info);
-        let (mut position, mut so_far) = self.walk.map_or((None, 0), |(position, so_far)| (Some(position), so_far));
-        loop {
-            match batch.next(fd.as_fd(), position) {
-                Ok((count, next)) => {
-                    so_far += u64::from(count);
-                    let Some(next) = next else {
-                        *self = Self { live: so_far, counted: Some(Instant::now()), walk: None };
-                        return;
-                    };
-                    position = Some(next);
-                    if Instant::now() >= until {
-                        self.walk = Some((next, so_far));
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(map = info.id(), %error, "cannot be counted");
-                    self.walk = None;
-                    return;
+    fn go_on(&mut self, info: &MapInfo, cpus: usize, until: Instant) {
+        let begun_before = self.walk.is_some();
+        match self.walk(info, cpus, until) {
+            Ok(None) => return,
+            Ok(Some(live)) => {
+                let max = u64::from(info.max_entries());
+                let at_once = !begun_before && live <= max;
+                self.latest = Some(Counted { live: live.min(max), at: Instant::now(), at_once });
+                self.said = false;
+            }
+            Err(why) => {
+                self.walk = None;
+                if !self.said {
+                    tracing::warn!(map = info.id(), name = info.name_as_str(), why, "a BPF map cannot be counted");
+                    self.said = true;
                 }
             }
+        }
+        self.ended = Some(Instant::now());
+    }
+
+    /// All entries, or none if the time ended before.
+    fn walk(&mut self, info: &MapInfo, cpus: usize, until: Instant) -> Result<Option<u64>, String> {
+        let (mut position, mut so_far) =
+            self.walk.take().map_or((None, 0), |(position, so_far)| (Some(position), so_far));
+        let map = info.fd().map_err(|error| reasons(&error))?;
+        let mut batch = Batch::new(info, cpus).map_err(|error| error.to_string())?;
+        loop {
+            let (count, next) = batch.next(map.as_fd(), position.as_ref()).map_err(|error| error.to_string())?;
+            so_far += u64::from(count);
+            let Some(next) = next else { return Ok(Some(so_far)) };
+            // A trie is read from its beginning again when the key to go on at was removed.
+            if so_far > u64::from(info.max_entries()).saturating_mul(2) {
+                return Err("it changes faster than it can be read".to_owned());
+            }
+            if Instant::now() >= until {
+                self.walk = Some((next, so_far));
+                return Ok(None);
+            }
+            position = Some(next);
         }
     }
 }
@@ -134,113 +214,7 @@ fn kind(info: &MapInfo) -> Option<&'static str> {
         MapType::LruHash => "lru_hash",
         MapType::PerCpuHash => "percpu_hash",
         MapType::LruPerCpuHash => "lru_percpu_hash",
+        MapType::LpmTrie => "lpm_trie",
         _ => return None,
     })
-}
-
-/// Who made a map of this name.
-fn owner(name: &str) -> Option<&'static str> {
-    const OURS: [&str; 6] = ["FLOWS_V4", "FLOWS_V6", "PENDING_V4", "PENDING_V6", "DROPS", "COUNTS"];
-    if OURS.contains(&name) {
-        Some("synscope")
-    } else if name.starts_with("cilium_") {
-        Some("cilium")
-    } else {
-        None
-    }
-}
-
-/// Names of pinned maps by id.
-fn pinned() -> BTreeMap<u32, String> {
-    let mut names = BTreeMap::new();
-    let mut folders = vec![(PathBuf::from(BPFFS), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_dir() && depth < PIN_DEPTH {
-                folders.push((entry.path(), depth + 1));
-            }
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // A shorter name is whole in the kernel, too. Links and programs are pinned here as well, and are no maps.
-            let info = (kind.is_file() && name.len() >= KERNEL_NAME).then(|| MapInfo::from_pin(entry.path()));
-            if let Some(Ok(info)) = info {
-                names.insert(info.id(), name);
-            }
-        }
-    }
-    names
-}
-
-/// `union bpf_attr`, the part for batches (include/uapi/linux/bpf.h).
-#[repr(C)]
-struct BatchAttributes {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
-/// Room for one batch.
-struct Batch {
-    keys: Vec<u8>,
-    values: Vec<u8>,
-    entry: (usize, usize),
-    room: u32,
-}
-
-impl Batch {
-    fn new(info: &MapInfo) -> Self {
-        let key = usize::try_from(info.key_size()).unwrap_or(usize::MAX);
-        let value = usize::try_from(info.value_size()).unwrap_or(usize::MAX);
-        let per_cpu = matches!(info.map_type(), Ok(MapType::PerCpuHash | MapType::LruPerCpuHash));
-        let value = if per_cpu { value.next_multiple_of(8) * aya::util::nr_cpus().unwrap_or(1) } else { value };
-        let mut batch = Self { keys: Vec::new(), values: Vec::new(), entry: (key, value), room: 0 };
-        batch.make_room(BATCH);
-        batch
-    }
-
-    fn make_room(&mut self, room: u32) {
-        let entries = usize::try_from(room).unwrap_or(usize::MAX);
-        self.keys.resize(self.entry.0.saturating_mul(entries), 0);
-        self.values.resize(self.entry.1.saturating_mul(entries), 0);
-        self.room = room;
-    }
-
-    /// Entries in the next batch, and where the one after it begins; none when there is none.
-    fn next(&mut self, map: BorrowedFd<'_>, position: Option<u32>) -> io::Result<(u32, Option<u32>)> {
-        const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
-        loop {
-            let (from, mut to) = (position.unwrap_or(0), 0_u32);
-            let mut attributes = BatchAttributes {
-                in_batch: position.map_or(0, |_| (&raw const from).addr() as u64),
-                out_batch: (&raw mut to).addr() as u64,
-                keys: self.keys.as_mut_ptr().addr() as u64,
-                values: self.values.as_mut_ptr().addr() as u64,
-                count: self.room,
-                map_fd: map.as_raw_fd().cast_unsigned(),
-                elem_flags: 0,
-                flags: 0,
-            };
-            // SAFETY: the attributes point to buffers of the size that `count` entries need, and outlive the call.
-            let answer = unsafe {
-                libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_BATCH, &raw mut attributes, size_of::<BatchAttributes>())
-            };
-            if answer == 0 {
-                return Ok((attributes.count, Some(to)));
-            }
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                // The last batch.
-                Some(libc::ENOENT) => return Ok((attributes.count, None)),
-                // One bucket alone has more entries than there was room for.
-                Some(libc::ENOSPC) if self.room < 1 << 20 => self.make_room(self.room * 4),
-                _ => return Err(error),
-            }
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! What the node says about itself beside its packets: one file per source, all alike.
 //!
-//! A source that cannot be read is *not observed*, with the reason, and never zero.
+//! A source that cannot be read is *not observed*, with the reason, and never zero. One reading of a node costs COST.
 
 pub mod drops;
 pub mod maps;
@@ -11,19 +11,18 @@ pub mod softnet;
 pub mod tcp;
 
 use std::fs;
-use std::io;
 
 use synscope_bus::message::signal::{MapFill, NodeSignals, Observed};
 
 use crate::interfaces::reasons;
 use drops::Counting;
 use maps::Maps;
-use netns::Reading;
+use netns::{Namespaces, Reading};
 
 /// Reads all sources, from a thread that is in the node's network namespace.
 #[derive(Debug)]
 pub struct Sampler {
-    watched: Vec<String>,
+    namespaces: Namespaces,
     maps: Maps,
     drops: Result<Counting, String>,
 }
@@ -35,22 +34,22 @@ impl Sampler {
         if let Err(why) = &drops {
             tracing::warn!(why, "dropped packets are not observed");
         }
-        Self { watched, maps: Maps::default(), drops }
+        Self { namespaces: Namespaces::new(watched), maps: Maps::default(), drops }
     }
 
     /// All that can be read now; `own` are the agent's own tables, which it counts itself.
     pub fn sample(&mut self, own: Vec<MapFill>) -> NodeSignals {
-        let namespaces = netns::read_all(&self.watched);
+        let namespaces = self.namespaces.read();
+        let drops = match (&mut self.drops, &namespaces) {
+            (Ok(counting), Ok(namespaces)) => counting.read(namespaces).map_err(|error| reasons(&error)),
+            (Err(why), _) => Err(why.clone()),
+            (_, Err(why)) => Err(why.clone()),
+        };
         NodeSignals {
             maps: observed(self.maps.sample(own).map_err(|error| reasons(&error))),
-            nf_conntrack: each(&namespaces, |reading| &reading.nf_conntrack),
-            tcp: each(&namespaces, |reading| &reading.tcp),
-            drops: observed(
-                self.drops
-                    .as_ref()
-                    .map_err(Clone::clone)
-                    .and_then(|counting| counting.read(&namespaces).map_err(|error| reasons(&error))),
-            ),
+            nf_conntrack: observed(each(&namespaces, |reading| &reading.nf_conntrack)),
+            tcp: observed(each(&namespaces, |reading| &reading.tcp)),
+            drops: observed(drops),
             softnet: observed(softnet::read()),
             pressure: observed(pressure::read()),
             ..NodeSignals::default()
@@ -59,19 +58,17 @@ impl Sampler {
 }
 
 /// One source of all namespaces; not observed when it could be read in none of them.
-fn each<T: Clone>(namespaces: &[Reading], source: impl Fn(&Reading) -> &Result<Option<T>, String>) -> Observed<Vec<T>> {
-    let (mut values, mut observed) = (Vec::new(), false);
-    let mut reason = "no network namespace could be read".to_owned();
-    for reading in namespaces {
-        match source(reading) {
-            Ok(value) => {
-                observed = true;
-                values.extend(value.clone());
-            }
-            Err(error) => reason.clone_from(error),
-        }
+fn each<T: Clone>(
+    namespaces: &Result<Vec<Reading>, String>,
+    source: impl Fn(&Reading) -> &Result<Option<T>, String>,
+) -> Result<Vec<T>, String> {
+    let namespaces = namespaces.as_ref().map_err(Clone::clone)?;
+    let read = || namespaces.iter().filter_map(|reading| source(reading).as_ref().ok());
+    let why = namespaces.iter().find_map(|reading| source(reading).as_ref().err());
+    match why {
+        Some(why) if read().next().is_none() => Err(why.clone()),
+        _ => Ok(read().flatten().cloned().collect()),
     }
-    if observed { Observed::Observed { value: values } } else { Observed::NotObserved { reason } }
 }
 
 fn observed<T>(read: Result<T, String>) -> Observed<T> {
@@ -83,5 +80,5 @@ fn observed<T>(read: Result<T, String>) -> Observed<T> {
 
 /// A file's text, or why there is none.
 fn text(path: &str) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error: io::Error| format!("{path}: {error}"))
+    fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }

@@ -1,10 +1,13 @@
 //! The sources that each network namespace has for itself.
 //!
-//! Cost: a short thread per watched namespace and reading, because a namespace is a thread's property.
+//! Reads: the files of [`nf_conntrack`] and [`tcp`], and the interfaces' names. Cost: COST, because a namespace is a
+//! thread's property. Kernels: all. Not observed: a namespace that cannot be entered or has vanished is left out, and the
+//! log says so once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{fs, thread};
 
 use nix::net::if_::if_nameindex;
 use synscope_bus::message::signal::{NfConntrack, TcpCounters};
@@ -12,7 +15,7 @@ use synscope_bus::message::signal::{NfConntrack, TcpCounters};
 use super::{nf_conntrack, tcp};
 use crate::agent;
 
-/// Namespaces that are read at most, the node's own first.
+/// Namespaces that are read at most, beside the node's own.
 const NETNS_MAX: usize = 1024;
 
 /// What one network namespace said.
@@ -28,42 +31,120 @@ pub struct Reading {
     pub tcp: Result<Option<TcpCounters>, String>,
 }
 
-/// Reads this thread's namespace and those that match the patterns. One that vanishes meanwhile is left out.
-pub fn read_all(patterns: &[String]) -> Vec<Reading> {
-    let mut readings: Vec<Reading> = read_here().into_iter().collect();
-    for path in files(patterns).into_iter().take(NETNS_MAX) {
-        match read_in(&path) {
-            Ok(reading) if readings.iter().all(|known| known.netns != reading.netns) => readings.push(reading),
-            Ok(_known) => {}
-            Err(error) => tracing::debug!(netns = %path.display(), error, "not read"),
-        }
-    }
-    readings
+/// The thread's own namespace and those that are watched.
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    patterns: Vec<String>,
+    /// Those that cannot be read, as far as that was said.
+    unread: BTreeSet<PathBuf>,
+    left_out: usize,
 }
 
-fn files(patterns: &[String]) -> Vec<PathBuf> {
-    let matching = patterns.iter().filter_map(|pattern| glob::glob(pattern).ok());
-    matching.flatten().filter_map(Result::ok).collect()
+impl Namespaces {
+    /// `watched` are patterns of files that stand for namespaces, such as `/run/netns/pod-*`.
+    pub fn new(watched: Vec<String>) -> Self {
+        Self { patterns: watched, ..Self::default() }
+    }
+
+    /// Reads this thread's namespace and those that match the patterns now, each once; one that cannot be read is left
+    /// out. An error is this thread's own namespace.
+    pub fn read(&mut self) -> Result<Vec<Reading>, String> {
+        let mut readings = vec![read_here()?];
+        let mut known = BTreeSet::from([readings[0].netns]);
+        let paths = self.paths();
+        self.unread.retain(|path| paths.contains(path));
+        for path in paths {
+            match read_in(&path) {
+                Ok(reading) => {
+                    self.unread.remove(&path);
+                    if known.insert(reading.netns) {
+                        readings.push(reading);
+                    }
+                }
+                Err(why) => {
+                    if !self.unread.contains(&path) {
+                        tracing::warn!(netns = %path.display(), why, "a network namespace is not observed");
+                        self.unread.insert(path);
+                    }
+                }
+            }
+        }
+        Ok(readings)
+    }
+
+    fn paths(&mut self) -> BTreeSet<PathBuf> {
+        let matching = self.patterns.iter().filter_map(|pattern| glob::glob(pattern).ok());
+        let mut paths: BTreeSet<PathBuf> = matching.flatten().filter_map(Result::ok).collect();
+        let left_out = paths.len().saturating_sub(NETNS_MAX);
+        if left_out != self.left_out {
+            tracing::warn!(left_out, read = NETNS_MAX, "more network namespaces match than are read");
+            self.left_out = left_out;
+        }
+        if let Some(first_left_out) = paths.iter().nth(NETNS_MAX).cloned() {
+            paths.split_off(&first_left_out);
+        }
+        paths
+    }
 }
 
 fn read_in(path: &Path) -> Result<Reading, String> {
     thread::scope(|scope| {
-        let reading = scope.spawn(|| {
+        let entered = || {
             agent::enter(path).map_err(|error| format!("{error:#}"))?;
-            read_here().ok_or_else(|| "its inode cannot be read".to_owned())
-        });
+            read_here()
+        };
+        let reading = thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn_scoped(scope, entered)
+            .map_err(|error| format!("a thread cannot be started: {error}"))?;
         reading.join().unwrap_or_else(|_panic| Err("reading panicked".to_owned()))
     })
 }
 
-fn read_here() -> Option<Reading> {
-    use std::os::unix::fs::MetadataExt;
-    let netns = std::fs::metadata("/proc/thread-self/ns/net").ok()?.ino();
+fn read_here() -> Result<Reading, String> {
+    const NETNS: &str = "/proc/thread-self/ns/net";
+    let netns = fs::metadata(NETNS).map_err(|error| format!("{NETNS}: {error}"))?.ino();
     let mut interfaces = BTreeMap::new();
     if let Ok(named) = if_nameindex() {
         for interface in &named {
             interfaces.insert(interface.index(), interface.name().to_string_lossy().into_owned());
         }
     }
-    Some(Reading { netns, interfaces, nf_conntrack: nf_conntrack::read(netns), tcp: tcp::read(netns).map(Some) })
+    Ok(Reading { netns, interfaces, nf_conntrack: nf_conntrack::read(netns), tcp: tcp::read(netns).map(Some) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_said_once_and_forgotten_when_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let no_netns = folder.path().join("syn-t-none");
+        fs::write(&no_netns, "").unwrap();
+        let mut namespaces = Namespaces::new(vec![format!("{}/*", folder.path().display())]);
+        for _again in 0..2 {
+            assert_eq!(namespaces.read().unwrap().len(), 1, "our own");
+            assert_eq!(namespaces.unread, BTreeSet::from([no_netns.clone()]));
+        }
+        fs::remove_file(&no_netns).unwrap();
+        namespaces.read().unwrap();
+        assert!(namespaces.unread.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_of_several_names_is_read_once() {
+        let own = "/proc/self/task/*/ns/net".to_owned();
+        assert_eq!(Namespaces::new(vec![own, "/proc/self/ns/net".to_owned()]).read().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn more_than_are_read_are_left_out_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..NETNS_MAX + 3 {
+            fs::write(folder.path().join(format!("{number:05}")), "").unwrap();
+        }
+        let mut namespaces = Namespaces::new(vec![format!("{}/*", folder.path().display())]);
+        assert_eq!((namespaces.paths().len(), namespaces.left_out), (NETNS_MAX, 3));
+    }
 }
