@@ -38,11 +38,11 @@ pub(crate) fn run(ci: bool) -> Result<()> {
 }
 
 fn packages() -> Result<()> {
-    if on_path("ip") && on_path("cc") {
-        return ok("iproute2, gcc");
+    if on_path("ip") && on_path("cc") && on_path("nft") {
+        return ok("iproute2, gcc, nftables");
     }
-    say("installing iproute2 and gcc with apt-get");
-    apt::install(&["iproute2", "gcc", "libc6-dev"])
+    say("installing iproute2, gcc and nftables (a test's connection tracking needs a rule) with apt-get");
+    apt::install(&["iproute2", "gcc", "libc6-dev", "nftables"])
 }
 
 fn rust_src() -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::flow::Vantage;
-use synscope_bus::message::incident::{Incident, Point, Spike};
+use synscope_bus::message::incident::{Incident, Point, Spike, State};
 use synscope_bus::message::signal::NodeSignals;
 
 use crate::case::{Case, View};
@@ -132,7 +132,10 @@ impl Engine {
             }
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
-        let told = incidents.iter_mut().filter_map(|known| known.advance(nodes, scale, now_unix_ns));
+        let told = incidents.iter_mut().filter_map(|known| {
+            let ongoing = is_ongoing(edges, known.incident(), scale, now_unix_ns);
+            known.advance(nodes, scale, ongoing, now_unix_ns)
+        });
         let told = told.map(|mut incident| {
             if let Some(points) = picture(edges, &incident) {
                 incident.series = points;
@@ -151,6 +154,15 @@ impl Engine {
     pub const fn refused(&self) -> Refused {
         Refused { signals: self.nodes.refused(), ..self.refused }
     }
+}
+
+/// Whether an edge whose incident waits for the proof of its fix is in what may become a spike.
+fn is_ongoing(edges: &HashMap<String, Edge>, incident: &Incident, scale: &Scale, now_unix_ns: u64) -> bool {
+    if incident.state != State::FixApplied {
+        return false;
+    }
+    let series = incident.edges.iter().filter_map(|edge| edges.get(edge)).flat_map(|edge| edge.views.values());
+    series.filter_map(|series| spikes(series, scale).pop()).any(|last| !is_complete(&last, now_unix_ns, scale))
 }
 
 /// The incident's first edge as it looks by now.

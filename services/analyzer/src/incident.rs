@@ -102,10 +102,11 @@ impl Tracked {
         self.edges.insert(found.edge.clone(), found);
     }
 
-    /// Brings it up to date. The incident, if there is something new to tell.
-    pub fn advance(&mut self, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) -> Option<Incident> {
-        self.diagnose(nodes);
-        self.live(nodes, scale, now_unix_ns);
+    /// Brings it up to date; `ongoing` says that one of its edges is in what may become a spike. The incident, if there is
+    /// something new to tell.
+    pub fn advance(&mut self, nodes: &Nodes, scale: &Scale, ongoing: bool, now_unix_ns: u64) -> Option<Incident> {
+        self.diagnose(nodes, scale.bucket_ns);
+        self.live(nodes, scale, ongoing, now_unix_ns);
         let told = self.told.as_ref();
         // The picture grows with each bucket; that alone is no news.
         let same = told.is_some_and(|told| Incident { series: told.series.clone(), ..self.incident.clone() } == *told);
@@ -121,7 +122,7 @@ impl Tracked {
         self.edges.values().max_by_key(|found| found.hit_per_mille())
     }
 
-    fn diagnose(&mut self, nodes: &Nodes) {
+    fn diagnose(&mut self, nodes: &Nodes, bucket_ns: u64) {
         let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
         incident.series.clone_from(&lead.points);
@@ -143,7 +144,7 @@ impl Tracked {
         incident.vantage = lead.vantage;
         incident.nodes.clone_from(&lead.nodes);
         incident.normal_p50_ns = lead.normal_ns;
-        incident.recurrence = recurrence(&incident.spikes);
+        incident.recurrence = recurrence(&incident.spikes, bucket_ns);
         kind(&lead.verdict).clone_into(&mut incident.kind);
         incident.causes.clone_from(&lead.verdict.causes);
         incident.refuted.clone_from(&lead.verdict.refuted);
@@ -156,7 +157,7 @@ impl Tracked {
         }
     }
 
-    fn live(&mut self, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) {
+    fn live(&mut self, nodes: &Nodes, scale: &Scale, ongoing: bool, now_unix_ns: u64) {
         let incident = &mut self.incident;
         let since = incident.timeline.last().map_or(0, |step| step.time_unix_ns);
         let last_spike = incident.spikes.last().copied().unwrap_or_default();
@@ -176,6 +177,8 @@ impl Tracked {
                     step(incident, now_unix_ns, State::Inconclusive, what);
                 }
             }
+            // What may become a spike is waited for: it may speak against the fix.
+            State::FixApplied if ongoing => {}
             State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
             State::Verified | State::Inconclusive => {
                 if let Some(spike) = comeback(incident, since) {

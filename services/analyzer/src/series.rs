@@ -16,16 +16,31 @@ const NORMAL_MAX: u64 = 200_000;
 const OPEN_MAX: usize = 64;
 /// Anomalous buckets that are remembered.
 const ANOMALOUS_MAX: usize = 2048;
-/// Points of the picture.
-const POINTS_MAX: usize = 512;
-/// A connection is slow for its edge above this many times the edge's own 99th percentile …
+/// Points that are remembered: the history's buckets.
+const POINTS_MAX: usize = 720;
+/// Points of an incident's picture.
+const PICTURE_MAX: usize = 512;
+/// A connection is slow for its edge above this many times the edge's own 90th percentile (the 99th is a retransmission's
+/// second already where one SYN in a hundred is lost) …
 const SLOW_FACTOR: u64 = 5;
 /// … and at least so much above its median: below it, nobody suffers. ns
 const SLOW_MIN_NS: u64 = 10_000_000;
 /// Share of slow or dropped connections from which a bucket is anomalous, percent.
 const ANOMALOUS_PERCENT: u64 = 5;
+/// Buckets in a block: enough connections that its share means something, and few enough that spikes leave some free.
+const BLOCK: u64 = 30;
+/// Blocks that are remembered: the history's.
+const BLOCKS_MAX: usize = 24;
 /// An edge that is anomalous for so many buckets on end has a new normal.
 const NEW_NORMAL: usize = 180;
+
+/// What so many buckets in a row measured.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    number: u64,
+    n: u64,
+    suffering: u64,
+}
 
 /// History of one edge from one vantage.
 #[derive(Debug, Clone)]
@@ -34,8 +49,8 @@ pub struct Series {
     slow_above_ns: u64,
     normal: Sketch,
     normal_count: u64,
-    /// Connections of normal buckets, and how many of them were slow all the same.
-    noise: (u64, u64),
+    /// Blocks of judged buckets, oldest first.
+    blocks: VecDeque<Block>,
     /// Buckets that are not judged for good yet, oldest first.
     open: VecDeque<EdgeBucket>,
     /// Judged and not normal, oldest first.
@@ -52,7 +67,7 @@ impl Series {
             slow_above_ns,
             normal: Sketch::default(),
             normal_count: 0,
-            noise: (0, 0),
+            blocks: VecDeque::new(),
             open: VecDeque::new(),
             anomalous: VecDeque::new(),
             points: VecDeque::new(),
@@ -100,7 +115,7 @@ impl Series {
 
     /// Above this a connection is slow for this edge, ns.
     pub fn slow_ns(&self) -> u64 {
-        let (Some(median), Some(tail)) = (self.normal.quantile(500), self.normal.quantile(990)) else {
+        let (Some(median), Some(tail)) = (self.normal.quantile(500), self.normal.quantile(900)) else {
             return self.slow_above_ns;
         };
         if self.normal_count < NORMAL_MIN {
@@ -114,14 +129,26 @@ impl Series {
         self.normal.quantile(500).filter(|_| self.normal_count >= NORMAL_MIN)
     }
 
-    /// Connections of normal buckets, and how many of them were slow all the same.
-    pub const fn noise(&self) -> (u64, u64) {
-        self.noise
+    /// The usual share of slow or dropped connections: the lower quartile of the blocks' shares, because spikes fill
+    /// some of the blocks, and each with one more slow one in a hundred more, so that no edge is free of noise.
+    #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
+    pub fn usual_share(&self) -> f64 {
+        let share = |block: &Block| (block.suffering as f64 + 1.0) / (block.n as f64 + 100.0);
+        let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
+        shares.sort_by(f64::total_cmp);
+        shares.get(shares.len() / 4).copied().unwrap_or(0.01)
     }
 
     /// The picture, oldest first.
     pub fn points(&self) -> Vec<Point> {
-        self.points.iter().copied().collect()
+        let first = self.points.len().saturating_sub(PICTURE_MAX);
+        self.points.iter().skip(first).copied().collect()
+    }
+
+    /// Connections measured in a window, in buckets of all kinds.
+    pub fn measured(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
+        let first = self.points.partition_point(|point| point.start_unix_ns < from_unix_ns);
+        self.points.range(first..).take_while(|point| point.start_unix_ns < to_unix_ns).map(|point| point.n).sum()
     }
 
     /// What was measured in a window, anomalous buckets and those not judged yet.
@@ -142,6 +169,7 @@ impl Series {
 
     fn judge_oldest(&mut self) {
         let Some(bucket) = self.open.pop_front() else { return };
+        self.note_block(&bucket);
         if !self.is_anomalous(&bucket) {
             self.on_end = 0;
             self.learn(&bucket);
@@ -159,15 +187,29 @@ impl Series {
         }
     }
 
+    fn note_block(&mut self, bucket: &EdgeBucket) {
+        let number = bucket.start_unix_ns / (BLOCK * self.scale.bucket_ns);
+        let suffering = bucket.latency_ns.count_above(self.slow_ns()) + bucket.dropped;
+        let n = bucket.n + bucket.dropped;
+        match self.blocks.back_mut() {
+            // A late bucket counts in the latest block: shares hardly move for it.
+            Some(block) if number <= block.number => {
+                block.n += n;
+                block.suffering += suffering;
+            }
+            _ => self.blocks.push_back(Block { number, n, suffering }),
+        }
+        if self.blocks.len() > BLOCKS_MAX {
+            self.blocks.pop_front();
+        }
+    }
+
     fn learn(&mut self, bucket: &EdgeBucket) {
-        let slow = bucket.latency_ns.count_above(self.slow_ns());
-        self.noise = (self.noise.0 + bucket.n, self.noise.1 + slow);
         self.normal.merge(&bucket.latency_ns);
         self.normal_count += bucket.n;
         if self.normal_count > NORMAL_MAX {
             self.normal.halve();
             self.normal_count = self.normal.count();
-            self.noise = (self.noise.0 / 2, self.noise.1 / 2);
         }
     }
 

@@ -1,7 +1,8 @@
 //! How full every BPF map of fixed capacity on the host is: hashes, LRU or not, per CPU or not, and LPM tries.
 //!
-//! Reads: all maps by id, and names of pins in `/sys/fs/bpf`. Cost: COST. Unit: entries; what was counted over several
-//! readings, or long ago, is an estimate. Kernels: 5.6 (batches); tries 5.14. Not observed: maps cannot be listed (no
+//! Reads: all maps by id, and names of pins in `/sys/fs/bpf`. Cost: at most
+//! [`BUDGET`] per reading, and what one batch takes beyond it. Unit: entries; what was counted over several
+//! readings, or long ago, is an estimate. Kernels: 5.6 (batches); tries later. Not observed: maps cannot be listed (no
 //! `CAP_SYS_ADMIN`); a map that cannot be counted is left out, and the log says so.
 
 mod batch;

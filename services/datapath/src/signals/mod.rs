@@ -1,6 +1,7 @@
 //! What the node says about itself beside its packets: one file per source, all alike.
 //!
-//! A source that cannot be read is *not observed*, with the reason, and never zero. One reading of a node costs COST.
+//! A source that cannot be read is *not observed*, with the reason, and never zero. The costs in
+//! these files are rough: read on a busy virtual machine of two cores.
 
 pub mod drops;
 pub mod maps;

@@ -1,6 +1,6 @@
 //! Pressure stall: how long tasks waited for a resource.
 //!
-//! Reads: `/proc/pressure/{cpu,memory,io}`, the host's whatever the namespace. Cost: three small files, some 20 µs.
+//! Reads: `/proc/pressure/{cpu,memory,io}`, the host's whatever the namespace. Cost: three small files, some 10 µs.
 //! Unit: µs since boot in the files, ns here. Kernels: 4.20; `full` of `cpu` is 0 by definition on a host (5.13), and not
 //! told before. Not observed: built without `CONFIG_PSI`, or switched off (`psi=0`).
 
