@@ -87,6 +87,7 @@ fn track<const N: usize>(
         bytes: ctx.len(),
         // SAFETY: the helper takes no arguments and reads a counter.
         jiffies: unsafe { bpf_jiffies64() },
+        heartbeat_shift: SETTINGS.get(0).map_or(0, |settings| settings.heartbeat_shift),
     };
     let Some(table) = slot.get(CURRENT) else {
         count(Counter::Untracked);

@@ -101,6 +101,7 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
         entries: settings.conntrack_entries,
         mode: settings.kernel_mode()?,
         timeouts: settings.kernel_timeouts(),
+        heartbeat: Duration::from_secs(settings.heartbeat_s),
     };
     let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
     let ring = kernel.take_events()?;

@@ -134,6 +134,8 @@ pub struct Options<'a> {
     pub mode: Mode,
     /// Time-outs in seconds.
     pub timeouts: Timeouts,
+    /// About how often a connection in use gives a heartbeat; zero for never.
+    pub heartbeat: Duration,
 }
 
 impl Default for Options<'_> {
@@ -143,6 +145,7 @@ impl Default for Options<'_> {
             entries: synscope_abi::CONNTRACK_ENTRIES_DEFAULT,
             mode: Mode::default(),
             timeouts: Timeouts::SECONDS,
+            heartbeat: Duration::from_mins(1),
         }
     }
 }
@@ -189,8 +192,10 @@ impl Kernel {
             Mode::Observe => (MODE_OBSERVE, ON_FULL_PASS, [0; EXEMPT_PORTS]),
             Mode::EnforceDrop { exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
         };
-        let timeouts = options.timeouts.times(self.jiffies_per_second()?);
-        let settings = Settings { abi_version: ABI_VERSION, mode, on_full, reserved: 0, exempt_ports, timeouts };
+        let hz = self.jiffies_per_second()?;
+        let timeouts = options.timeouts.times(hz);
+        let heartbeat_shift = heartbeat_shift(options.heartbeat, hz);
+        let settings = Settings { abi_version: ABI_VERSION, mode, on_full, heartbeat_shift, exempt_ports, timeouts };
         let name = "SETTINGS";
         let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
         let wrong = |source| KernelError::Map { name, source };
@@ -364,6 +369,12 @@ impl Kernel {
         let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
         ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.set(slot, table, 0).map_err(wrong)
     }
+}
+
+/// The power of two nearest below the interval in jiffies; 0 for none.
+fn heartbeat_shift(interval: Duration, hz: u64) -> u32 {
+    let jiffies = interval.as_millis() * u128::from(hz) / 1000;
+    jiffies.checked_ilog2().map_or(0, |shift| shift.clamp(1, 63))
 }
 
 fn make_table<const N: usize>(name: &'static str, entries: u32) -> Result<Table<N>, KernelError>

@@ -74,6 +74,8 @@ pub struct Settings {
     pub conntrack_entries: u32,
     /// When entries are forgotten.
     pub timeouts: TimeoutSettings,
+    /// About how often a connection in use gives a heartbeat event, seconds; 0 for never.
+    pub heartbeat_s: u64,
     /// Between two sweeps, ms.
     pub sweep_ms: u64,
     /// Between two readings of the node's signals, ms.
@@ -103,6 +105,7 @@ impl Default for Settings {
             exempt_ports: vec![22, 4222, 8080],
             conntrack_entries: CONNTRACK_ENTRIES_DEFAULT,
             timeouts: TimeoutSettings::default(),
+            heartbeat_s: 60,
             sweep_ms: 10_000,
             signals_ms: 1000,
             slow_ms: 100,

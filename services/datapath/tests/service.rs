@@ -145,7 +145,7 @@ fn measured(batch: EdgeBatch) -> Option<EdgeBucket> {
 /// Starts before NATS does; what happened meanwhile arrives when a server comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late() {
-    let mut agent = Agent::new("svc", "");
+    let mut agent = Agent::new("svc", "heartbeat_s = 1");
     let listener = agent.server();
     agent.start();
     let link = agent.pins.join("link-eth0-egress");
@@ -170,6 +170,18 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     let flow = next(&mut flows, established).await;
     assert_eq!(flow.source_workload.as_deref(), Some("shop/order"));
     assert!(flow.server_latency_ns.unwrap() < 100_000_000);
+    let mut talking = early.try_clone().unwrap();
+    let talk = std::thread::spawn(move || {
+        // Until the other end hangs up.
+        while talking.write_all(b"still here").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let beat = |batch: FlowBatch| batch.events.into_iter().find(|event| event.kind == FlowKind::Heartbeat);
+    let beat = next(&mut flows, beat).await;
+    assert!(beat.packets_forward > flow.packets_forward, "{beat:?}");
+    early.shutdown(std::net::Shutdown::Both).unwrap();
+    talk.join().unwrap();
     let live = next(&mut signals, |signals: NodeSignals| signals.conntrack.value().map(|table| table.live)).await;
     assert!(live >= 1);
 
@@ -178,7 +190,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     let query = ListConntrack { port: Some(port), limit: 10, ..ListConntrack::default() };
     let listed = ask(&connection, NODE, &query).await.unwrap();
     let [entry] = listed.entries.as_slice() else { panic!("{listed:?}") };
-    assert_eq!((entry.state.as_str(), entry.destination.as_str()), ("established", "10.9.0.2"));
+    assert_eq!((entry.state.as_str(), entry.destination.as_str()), ("fin_wait", "10.9.0.2"));
     let top = ask(&connection, NODE, &TopConntrack { limit: 1 }).await.unwrap();
     assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
     let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap().get(NODE).await.unwrap();

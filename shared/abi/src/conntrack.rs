@@ -28,6 +28,8 @@ pub struct Sighting {
     pub bytes: u32,
     /// Now, in jiffies.
     pub jiffies: u64,
+    /// [`crate::settings::Settings::heartbeat_shift`].
+    pub heartbeat_shift: u32,
 }
 
 /// What came of a packet that found its entry.
@@ -112,6 +114,7 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
         return Outcome::Anew(event);
     }
 
+    let beat = beats(flow, seen);
     flow.last_seen_jiffies = seen.jiffies;
     flow.packets[direction as usize] = flow.packets[direction as usize].wrapping_add(u64::from(seen.segments));
     flow.bytes[direction as usize] = flow.bytes[direction as usize].wrapping_add(u64::from(seen.bytes));
@@ -122,7 +125,7 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
         return Outcome::Counted;
     }
     if matches!(state, State::Established) && flags & (SYN | FIN | RST) == 0 {
-        return Outcome::Counted;
+        return if beat { Outcome::Event(EventKind::Heartbeat) } else { Outcome::Counted };
     }
 
     flow.tcp_flags[direction as usize] |= flags;
@@ -149,6 +152,14 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
     event.map_or(Outcome::Counted, Outcome::Event)
 }
 
+/// Whether a heartbeat is due: since the last packet another interval began. Each connection's intervals begin elsewhere,
+/// by its initial sequence number, so that connections do not beat all at once; and nothing needs to be remembered.
+#[inline(always)]
+fn beats(flow: &Flow, seen: &Sighting) -> bool {
+    let interval = |jiffies: u64| jiffies.wrapping_add(u64::from(flow.initial_sequence)) >> (seen.heartbeat_shift & 63);
+    seen.heartbeat_shift != 0 && interval(flow.last_seen_jiffies) != interval(seen.jiffies)
+}
+
 /// Whether a SYN opens another connection over this five-tuple instead of repeating the one at hand.
 #[inline(always)]
 fn begins_anew(flow: &Flow, state: State, direction: Direction, seen: &Sighting) -> bool {
@@ -173,6 +184,7 @@ mod tests {
             segments: 1,
             bytes: 60,
             jiffies: 1,
+            heartbeat_shift: 0,
         }
     }
 
@@ -198,6 +210,23 @@ mod tests {
         assert_eq!(book(&mut flow, &seen(Endpoint::B, ACK, 6), never), Outcome::Counted);
         assert_eq!(flow.packets[0], 3);
         assert_eq!(flow.packets[1], 2);
+    }
+
+    #[test]
+    fn a_connection_in_use_beats_once_per_interval() {
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
+        book(&mut flow, &seen(Endpoint::B, SYN | ACK, 5), || 1_300);
+        book(&mut flow, &seen(Endpoint::A, ACK, 10), || 1_400);
+        let mut beats = std::vec::Vec::new();
+        for jiffies in 2..100 {
+            let packet = Sighting { jiffies, heartbeat_shift: 5, ..seen(Endpoint::B, ACK, 6) };
+            if book(&mut flow, &packet, never) == Outcome::Event(EventKind::Heartbeat) {
+                beats.push(jiffies);
+            }
+        }
+        assert_eq!(beats, [23, 55, 87], "each 32 jiffies, moved by the initial sequence number 9");
+        let idle = Sighting { jiffies: 1000, ..seen(Endpoint::B, ACK, 6) };
+        assert_eq!(book(&mut flow, &idle, never), Outcome::Counted, "switched off");
     }
 
     #[test]

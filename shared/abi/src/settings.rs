@@ -33,8 +33,8 @@ pub struct Settings {
     pub mode: u32,
     /// [`ON_FULL_PASS`] or [`ON_FULL_DROP`]; means nothing in observe mode.
     pub on_full: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// A connection in use gives a heartbeat each 2 to the power of this jiffies; 0 for none.
+    pub heartbeat_shift: u32,
     /// TCP ports never refused, host byte order, 0 = unused: NATS, the API, SSH.
     pub exempt_ports: [u16; EXEMPT_PORTS],
     /// Time-outs in jiffies.
