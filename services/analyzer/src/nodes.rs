@@ -133,19 +133,21 @@ impl Nodes {
         Self { scale, samples: BTreeMap::new(), names: BTreeMap::new(), refused: 0 }
     }
 
-    /// Takes one reading.
+    /// Takes one reading, late or in order; one of a time that is there already changes nothing.
     pub fn add(&mut self, signals: &NodeSignals) {
         if !self.samples.contains_key(&signals.node) && self.samples.len() >= NODES_MAX {
             self.refused += 1;
             return;
         }
         let sample = self.sample(signals);
-        let oldest = signals.time_unix_ns.saturating_sub(self.scale.history_ns);
         let samples = self.samples.entry(signals.node.clone()).or_default();
-        if samples.back().is_some_and(|last| last.time_unix_ns >= sample.time_unix_ns) {
+        let place = samples.partition_point(|known| known.time_unix_ns < sample.time_unix_ns);
+        if samples.get(place).is_some_and(|known| known.time_unix_ns == sample.time_unix_ns) {
             return;
         }
-        samples.push_back(sample);
+        samples.insert(place, sample);
+        let latest = samples.back().map_or(0, |last| last.time_unix_ns);
+        let oldest = latest.saturating_sub(self.scale.history_ns);
         while samples.len() > SAMPLES_MAX || samples.front().is_some_and(|first| first.time_unix_ns < oldest) {
             samples.pop_front();
         }
@@ -320,6 +322,16 @@ mod tests {
         assert_eq!((moved.inside, moved.outside, moved.spikes, moved.observed), (4, 1, 1, 2));
         assert!(!moved.mostly());
         assert_eq!(nodes.table("a", &[spike(20, 22)]).unwrap().0, Fill { live: 9, max: 10 });
+    }
+
+    #[test]
+    fn a_late_reading_takes_its_place() {
+        let mut nodes = Nodes::new(Scale::new(1.0));
+        for (at, dropped) in [(0, 0), (20, 9), (10, 4), (10, 4), (30, 9)] {
+            nodes.add(&signals(at, Some(dropped)));
+        }
+        let moved = nodes.moved("a", Counter::TableDropped, &[spike(1, 8)]).unwrap();
+        assert_eq!((moved.inside + moved.outside, moved.spikes), (9, 1));
     }
 
     #[test]

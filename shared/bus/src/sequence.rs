@@ -24,15 +24,21 @@ impl Numbering {
 /// Nodes that a reader watches for gaps.
 pub const PUBLISHERS_MAX: usize = 65_536;
 
+/// How late a message may come, in numbers, and still be told from one that was read before.
+///
+/// An outbox has at most 64 messages under way. When a connection breaks among them, the server may get the later ones
+/// first, from the client's own buffer, and the earlier ones when the outbox sends the batch again.
+pub const WINDOW: u64 = u128::BITS as u64;
+
 /// What a reader missed so far, over all publishers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Gaps {
     /// Messages read, duplicates not counted.
     pub received: u64,
-    /// Numbers that were jumped over.
+    /// Numbers that were jumped over and did not come late.
     pub missing: u64,
-    /// Messages whose number was not above the latest: read twice, or late and already missing.
+    /// Messages read twice, or later than the window of 128 numbers: those stay missing.
     pub duplicates: u64,
     /// Publishers that came back with another boot nonce.
     pub restarts: u64,
@@ -40,13 +46,51 @@ pub struct Gaps {
     pub unwatched: u64,
 }
 
-/// Counts gaps on the reader's side, for messages that keep their publisher's order.
+/// One life of a publisher, as a reader sees it: the window of RFC 6479, for loss instead of replay.
+#[derive(Debug)]
+struct Watched {
+    boot_nonce: u64,
+    latest: u64,
+    /// Bit `n` is set when number `latest - n` was read.
+    read: u128,
+    /// Numbers below are no gap: the reader joined later.
+    first: u64,
+}
+
+impl Watched {
+    const fn new(boot_nonce: u64, sequence: u64, first: u64) -> Self {
+        Self { boot_nonce, latest: sequence, read: 1, first }
+    }
+
+    /// Whether a message is new; `missing` is kept right.
+    fn note(&mut self, sequence: u64, missing: &mut u64) -> bool {
+        if sequence > self.latest {
+            let ahead = sequence - self.latest;
+            *missing = missing.saturating_add(ahead - 1);
+            self.read = u32::try_from(ahead).ok().and_then(|ahead| self.read.checked_shl(ahead)).unwrap_or(0) | 1;
+            self.latest = sequence;
+            return true;
+        }
+        let behind = self.latest - sequence;
+        let bit = if behind < WINDOW { 1_u128 << behind } else { 0 };
+        let new = bit != 0 && self.read & bit == 0;
+        if new {
+            self.read |= bit;
+            if sequence >= self.first {
+                *missing -= 1;
+            }
+        }
+        new
+    }
+}
+
+/// Counts gaps on the reader's side.
 ///
 /// What came before the first message of a publisher is not counted: the reader may have joined late.
 /// Memory is one entry per node, not per restart, for at most [`PUBLISHERS_MAX`] nodes.
 #[derive(Debug, Default)]
 pub struct GapCounter {
-    latest: BTreeMap<NodeId, (u64, u64)>,
+    watched: BTreeMap<NodeId, Watched>,
     gaps: Gaps,
 }
 
@@ -54,30 +98,27 @@ impl GapCounter {
     /// Takes note of one message; whether it is new.
     pub fn note(&mut self, publisher: &PublisherId, sequence: u64) -> bool {
         let nonce = publisher.boot_nonce;
-        let room = self.latest.len() < PUBLISHERS_MAX;
-        match self.latest.get_mut(&publisher.node) {
-            Some((known, latest)) if *known == nonce => {
-                if sequence <= *latest {
-                    self.gaps.duplicates += 1;
-                    return false;
-                }
-                self.gaps.missing = self.gaps.missing.saturating_add(sequence - *latest - 1);
-                *latest = sequence;
-            }
-            Some(entry) => {
+        let room = self.watched.len() < PUBLISHERS_MAX;
+        let new = match self.watched.get_mut(&publisher.node) {
+            Some(watched) if watched.boot_nonce == nonce => watched.note(sequence, &mut self.gaps.missing),
+            Some(watched) => {
                 // A new life numbers from 1, and this reader was there already.
                 self.gaps.restarts += 1;
-                let missing = sequence.saturating_sub(1);
-                self.gaps.missing = self.gaps.missing.saturating_add(missing);
-                *entry = (nonce, sequence);
+                self.gaps.missing = self.gaps.missing.saturating_add(sequence.saturating_sub(1));
+                *watched = Watched::new(nonce, sequence, 1);
+                true
             }
-            None if !room => self.gaps.unwatched += 1,
+            None if !room => {
+                self.gaps.unwatched += 1;
+                true
+            }
             None => {
-                self.latest.insert(publisher.node.clone(), (nonce, sequence));
+                self.watched.insert(publisher.node.clone(), Watched::new(nonce, sequence, sequence));
+                true
             }
-        }
-        self.gaps.received += 1;
-        true
+        };
+        *if new { &mut self.gaps.received } else { &mut self.gaps.duplicates } += 1;
+        new
     }
 
     /// What was counted so far.
@@ -88,6 +129,10 @@ impl GapCounter {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn publisher(boot_nonce: u64) -> PublisherId {
@@ -104,6 +149,35 @@ mod tests {
         }
         let expected = Gaps { received: 5, missing: 3, duplicates: 1, restarts: 1, unwatched: 0 };
         assert_eq!(counter.gaps(), expected);
+    }
+
+    #[test]
+    fn what_comes_late_is_read_and_not_missing() {
+        let mut counter = GapCounter::default();
+        for (sequence, new) in [(10, true), (14, true), (12, true), (12, false), (9, true), (300, true), (13, false)] {
+            assert_eq!(counter.note(&publisher(1), sequence), new, "{sequence}");
+        }
+        // 11 and 13 of the first jump, 15 to 299 of the second.
+        assert_eq!(counter.gaps(), Gaps { received: 5, missing: 287, duplicates: 2, ..Gaps::default() });
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_is_read_once_whatever_the_order_in_the_window(
+            offsets in proptest::collection::vec((0_u64..600, 0_u64..WINDOW / 2), 1..400),
+        ) {
+            // Sorted by number and lateness together, no number is further behind the latest than the window.
+            let mut order: Vec<_> = offsets.iter().map(|(number, late)| (number + late, number + 1)).collect();
+            order.sort_unstable();
+            let mut counter = GapCounter::default();
+            let mut read = BTreeSet::new();
+            counter.note(&publisher(0), 1);
+            for (_, number) in order {
+                prop_assert_eq!(counter.note(&publisher(1), number), read.insert(number));
+            }
+            let latest = read.last().copied().unwrap_or(0);
+            prop_assert_eq!(counter.gaps().missing, latest - read.len() as u64);
+        }
     }
 
     #[test]
