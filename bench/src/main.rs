@@ -8,6 +8,7 @@ mod recorded;
 mod records;
 mod row;
 mod samples;
+mod stream;
 
 use std::process::ExitCode;
 use std::thread;
@@ -38,9 +39,10 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 2] = [
+const GROUPS: [Group; 3] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
+    Group { name: "stream", rows: stream::rows },
 ];
 
 fn main() -> ExitCode {

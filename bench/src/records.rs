@@ -46,7 +46,7 @@ fn aggregate(names: &Names, clock: WallClock) -> Result<[Row; 2]> {
         least.push(per_record(&floor, &mut ring, |record| {
             black_box(record);
         })?);
-        floor.fill_ring()?;
+        floor.replay(RING_RUNS)?;
         let before = allocated();
         ours.push(drain(&mut ring, |record| edges.take(record, names, clock))?);
         allocations.push(number(allocated() - before) / f64::from(RING_RUNS));
@@ -59,7 +59,7 @@ fn aggregate(names: &Names, clock: WallClock) -> Result<[Row; 2]> {
 }
 
 fn per_record(floor: &Floor, ring: &mut RingBuf<MapData>, each: impl FnMut(&Event)) -> Result<f64> {
-    floor.fill_ring()?;
+    floor.replay(RING_RUNS)?;
     drain(ring, each)
 }
 
