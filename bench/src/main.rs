@@ -9,6 +9,7 @@ mod records;
 mod row;
 mod samples;
 mod stream;
+mod sweep;
 
 use std::process::ExitCode;
 use std::thread;
@@ -39,10 +40,11 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 3] = [
+const GROUPS: [Group; 4] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
     Group { name: "stream", rows: stream::rows },
+    Group { name: "sweep", rows: |_full| sweep::rows() },
 ];
 
 fn main() -> ExitCode {
