@@ -2,7 +2,9 @@
 //! costs, measured in the same run. `cargo xtask bench` builds and starts this.
 
 mod allocations;
+mod edges;
 mod floor;
+mod netns;
 mod packets;
 mod recorded;
 mod records;
@@ -10,6 +12,7 @@ mod row;
 mod samples;
 mod stream;
 mod sweep;
+mod traffic;
 
 use std::process::ExitCode;
 use std::thread;
@@ -40,11 +43,13 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 6] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
     Group { name: "stream", rows: stream::rows },
     Group { name: "sweep", rows: |_full| sweep::rows() },
+    Group { name: "traffic", rows: |_full| traffic::rows() },
+    Group { name: "analyzer", rows: |_full| edges::rows() },
 ];
 
 fn main() -> ExitCode {
