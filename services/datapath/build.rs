@@ -33,6 +33,8 @@ fn main() -> Result<(), String> {
         return Err("the kernel programs do not build; is `cargo xtask setup` done (rust-src, bpf-linker)?".into());
     }
     let objects = target.join("bpfel-unknown-none/release");
+    // For the bench's build script, which wants the floor programs.
+    println!("cargo::metadata=OBJECTS={}", objects.display());
     println!("cargo::rustc-env=DATAPATH_EBPF_OBJECT={}", objects.join("datapath").display());
     println!("cargo::rustc-env=DATAPATH_EBPF_DROPS={}", objects.join("drops").display());
     println!("cargo::rustc-env=DATAPATH_EBPF_XDP={}", objects.join("xdp").display());

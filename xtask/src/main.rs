@@ -1,6 +1,7 @@
 //! The build entry point: `cargo xtask <command>`.
 
 mod apt;
+mod bench;
 mod ebpf;
 mod lab;
 mod preflight;
@@ -36,6 +37,13 @@ enum Command {
     },
     /// Build the kernel programs alone.
     Ebpf,
+    /// Set up, then measure what things cost, beside floor programs in the same run.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Groups of figures (all unless told otherwise) and options; `--help` tells them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Set up, then play an incident between two nodes made of namespaces, and check what is found.
     #[command(disable_help_flag = true)]
     Lab {
@@ -72,6 +80,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup { ci } => setup::run(ci).map(|()| 0),
         Command::Ebpf => ebpf::run().map(|()| 0),
+        Command::Bench { arguments } => setup::run(false).and_then(|()| bench::run(&arguments)),
         Command::Lab { arguments } => setup::run(false).and_then(|()| lab::run(&arguments)),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
         Command::Preflight { json } => preflight::run(json),

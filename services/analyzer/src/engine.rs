@@ -78,23 +78,29 @@ impl Engine {
 
     /// Takes the parts of buckets in a batch.
     pub fn edges(&mut self, batch: &EdgeBatch) {
+        let mut key = (Vantage::default(), batch.node.clone());
         for part in &batch.buckets {
             self.latest_unix_ns = self.latest_unix_ns.max(part.start_unix_ns + part.length_ns);
-            if !self.edges.contains_key(&part.edge) {
-                if self.edges.len() >= EDGES_MAX {
+            let full = self.edges.len() >= EDGES_MAX;
+            let edge = match self.edges.get_mut(&part.edge) {
+                Some(edge) => edge,
+                None if full => {
                     self.refused.buckets += 1;
                     continue;
                 }
-                self.edges.insert(part.edge.clone(), Edge::default());
-            }
-            let Some(edge) = self.edges.get_mut(&part.edge) else { continue };
-            let key = (part.vantage, batch.node.clone());
+                None => self.edges.entry(part.edge.clone()).or_default(),
+            };
+            key.0 = part.vantage;
             let full = edge.views.len() >= VIEWS_MAX;
-            if full && !edge.views.contains_key(&key) {
-                self.refused.buckets += 1;
-                continue;
-            }
-            edge.views.entry(key).or_insert_with(|| Series::new(self.scale, batch.slow_above_ns)).add(part);
+            let series = match edge.views.get_mut(&key) {
+                Some(series) => series,
+                None if full => {
+                    self.refused.buckets += 1;
+                    continue;
+                }
+                None => edge.views.entry(key.clone()).or_insert_with(|| Series::new(self.scale, batch.slow_above_ns)),
+            };
+            series.add(part);
         }
     }
 

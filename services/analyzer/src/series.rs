@@ -82,11 +82,13 @@ impl Series {
         if let Some(known) = self.open.iter_mut().rev().find(|bucket| bucket.start_unix_ns == start) {
             return known.add(part);
         }
-        if let Some(known) = self.anomalous.iter_mut().rev().find(|bucket| bucket.start_unix_ns == start) {
+        // Sorted, and what comes is mostly later than all of them.
+        let known = self.anomalous.iter_mut().rev().find(|bucket| bucket.start_unix_ns <= start);
+        if let Some(known) = known.filter(|bucket| bucket.start_unix_ns == start) {
             return known.add(part);
         }
         let place = self.open.partition_point(|bucket| bucket.start_unix_ns < start);
-        self.open.insert(place, part.clone());
+        self.open.insert(place, nameless(part));
         if self.open.len() > OPEN_MAX {
             self.judge_oldest();
         }
@@ -163,6 +165,12 @@ impl Series {
     }
 
     fn is_anomalous(&self, bucket: &EdgeBucket) -> bool {
+        // What is slow is never below this, and most buckets hold nothing above it: they cost no quantiles of the past.
+        let never_slow_ns = self.slow_above_ns.min(SLOW_MIN_NS);
+        if bucket.dropped == 0 && bucket.latency_ns.quantile(1000).is_none_or(|slowest_ns| slowest_ns <= never_slow_ns)
+        {
+            return false;
+        }
         let suffering = bucket.latency_ns.count_above(self.slow_ns()) + bucket.dropped;
         suffering > 0 && suffering * 100 >= (bucket.n + bucket.dropped) * ANOMALOUS_PERCENT
     }
@@ -224,16 +232,41 @@ impl Series {
             point.max_ns = point.max_ns.max(max_ns);
             return;
         }
-        let place = self.points.partition_point(|point| point.start_unix_ns < start);
-        self.points.insert(place, Point { start_unix_ns: start, n: part.n, slow: part.slow, max_ns });
+        let point = Point { start_unix_ns: start, n: part.n, slow: part.slow, max_ns };
+        if self.points.back().is_none_or(|last| last.start_unix_ns < start) {
+            self.points.push_back(point);
+        } else {
+            let place = self.points.partition_point(|point| point.start_unix_ns < start);
+            self.points.insert(place, point);
+        }
         if self.points.len() > POINTS_MAX {
             self.points.pop_front();
         }
     }
 }
 
+/// The part without its edge's name, which whoever has the series knows: ten thousand edges keep three buckets each.
+fn nameless(part: &EdgeBucket) -> EdgeBucket {
+    EdgeBucket {
+        edge: String::new(),
+        vantage: part.vantage,
+        start_unix_ns: part.start_unix_ns,
+        length_ns: part.length_ns,
+        n: part.n,
+        slow: part.slow,
+        retries: part.retries,
+        refused: part.refused,
+        dropped: part.dropped,
+        unmeasured: part.unmeasured,
+        half_seen: part.half_seen,
+        latency_ns: part.latency_ns.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const S: u64 = 1_000_000_000;
@@ -271,6 +304,26 @@ mod tests {
         assert_eq!(anomalous.len(), 1);
         assert_eq!((anomalous[0].start_unix_ns, anomalous[0].n), (0, 3));
         assert_eq!(series.points()[0].n, 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_bucket_is_anomalous_by_its_share_of_slow_ones_alone(
+            past in proptest::collection::vec(proptest::collection::vec(0_u64..300, 1..5), 0..40),
+            slow_above_ms in 1_u64..200,
+            latencies in proptest::collection::vec(0_u64..400, 0..20),
+            dropped in 0_u64..3,
+        ) {
+            let mut series = Series::new(Scale::new(1.0), slow_above_ms * 1_000_000);
+            for (start, latencies_ms) in (0..).step_by(10).zip(&past) {
+                series.add(&bucket(start, latencies_ms));
+            }
+            series.tick(10_000 * S);
+            let asked = EdgeBucket { dropped, ..bucket(10_000, &latencies) };
+            let suffering = asked.latency_ns.count_above(series.slow_ns()) + dropped;
+            let expected = suffering > 0 && suffering * 100 >= (asked.n + dropped) * ANOMALOUS_PERCENT;
+            prop_assert_eq!(series.is_anomalous(&asked), expected);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use aya::Pod;
 
 use crate::batch::Batch;
 use crate::drops::{DropKey, DropOffsets};
+use crate::event::Event;
 use crate::flow::{Flow, FlowKey, Pending, PendingKey};
 use crate::settings::{Clocks, Settings};
 
@@ -27,3 +28,5 @@ unsafe impl<K: Pod> Pod for Batch<K> {}
 unsafe impl Pod for DropKey {}
 // SAFETY: as above.
 unsafe impl Pod for DropOffsets {}
+// SAFETY: as above.
+unsafe impl Pod for Event {}

@@ -94,8 +94,11 @@ impl Sketch {
     /// The latency in ns that the share `per_mille` / 1000 of all do not exceed, off by at most 1 %;
     /// none when nothing was counted.
     pub fn quantile(&self, per_mille: u16) -> Option<u64> {
+        if per_mille >= 1000 {
+            return self.counts.last_key_value().map(|(bucket, _)| middle_of(*bucket));
+        }
         let total = u128::from(self.count());
-        let rank = (total * u128::from(per_mille.min(1000))).div_ceil(1000).max(1);
+        let rank = (total * u128::from(per_mille)).div_ceil(1000).max(1);
         let mut seen = 0_u128;
         for (bucket, count) in &self.counts {
             seen += u128::from(*count);

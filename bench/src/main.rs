@@ -1,0 +1,85 @@
+//! The benchmarks: each figure of the datapath and the analyzer beside the least that a program of the same purpose
+//! costs, measured in the same run. `cargo xtask bench` builds and starts this.
+
+mod allocations;
+mod edges;
+mod floor;
+mod netns;
+mod packets;
+mod recorded;
+mod records;
+mod row;
+mod samples;
+mod stream;
+mod sweep;
+mod traffic;
+
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Parser;
+
+use crate::row::{Row, Table};
+
+/// Measures what things cost, beside floor programs in the same run.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", version)]
+struct Arguments {
+    /// As a JSON array.
+    #[arg(long)]
+    json: bool,
+    /// Longer where the length matters: a minute of events to NATS instead of ten seconds.
+    #[arg(long)]
+    full: bool,
+    /// Groups to run; all unless told otherwise.
+    #[arg(value_parser = GROUPS.map(|group| group.name))]
+    names: Vec<String>,
+}
+
+/// Rows that are measured together.
+struct Group {
+    name: &'static str,
+    rows: fn(full: bool) -> Result<Vec<Row>>,
+}
+
+const GROUPS: [Group; 6] = [
+    Group { name: "packets", rows: |_full| packets::rows() },
+    Group { name: "records", rows: |_full| records::rows() },
+    Group { name: "stream", rows: stream::rows },
+    Group { name: "sweep", rows: |_full| sweep::rows() },
+    Group { name: "traffic", rows: |_full| traffic::rows() },
+    Group { name: "analyzer", rows: |_full| edges::rows() },
+];
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the groups; a missed aim is a result and no failure.
+fn run(arguments: &Arguments) -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "kernel programs are loaded and network namespaces made: run it as root");
+    let mut rows = Vec::new();
+    for Group { name, rows: measure } in GROUPS {
+        if !arguments.names.is_empty() && arguments.names.iter().all(|wanted| wanted != name) {
+            continue;
+        }
+        eprintln!("bench: {name}");
+        let full = arguments.full;
+        // A thread for each group: it may tie itself to a CPU, or move to another network namespace.
+        let measured = thread::spawn(move || measure(full)).join();
+        rows.extend(measured.map_err(|_panic| anyhow!("{name} panicked"))?.context(name)?);
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        print!("{}", Table(&rows));
+    }
+    Ok(())
+}

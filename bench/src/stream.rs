@@ -1,0 +1,269 @@
+//! From the event ring to a subscriber of NATS: the datapath's own agent, publisher and outboxes, and a real server.
+//!
+//! The records are made by a kernel program that puts recorded events into the agent's own ring and counts them in the
+//! agent's own counters, at a steady rate.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::sync::{Arc, mpsc::Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures::StreamExt;
+use synscope_bus::command::datapath::Status;
+use synscope_bus::connection::Connection;
+use synscope_bus::envelope::PublisherId;
+use synscope_bus::inbox::Inbox;
+use synscope_bus::life::{Life, Phase};
+use synscope_bus::message::flow::FlowBatch;
+use synscope_bus::outbox::Counts;
+use synscope_bus::subject::{NodeId, Subject, Wildcard};
+use synscope_datapath::agent::{self, Order, Surroundings};
+use synscope_datapath::edges::Edges;
+use synscope_datapath::publish::Publisher;
+use synscope_datapath::settings::Settings;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::floor::Floor;
+use crate::recorded::{RECORDED, event, names};
+use crate::row::{Aim, Row};
+use crate::samples::number;
+
+const NODE: &str = "node-a";
+const STEADY: u32 = 200_000;
+const TOO_FAST: u32 = 2_000_000;
+/// Between two bursts of records.
+const BEAT: Duration = Duration::from_millis(1);
+const DEADLINE: Duration = Duration::from_secs(20);
+/// So long without a message after all was sent, and there is none any more.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Events in one message at most.
+const BATCH_EVENTS: u64 = 128;
+
+/// All rows about the way to NATS.
+pub(crate) fn rows(full: bool) -> Result<Vec<Row>> {
+    let steady = stream(STEADY, Duration::from_secs(if full { 60 } else { 10 }))?;
+    let flood = stream(TOO_FAST, Duration::from_secs(5))?;
+    Ok(vec![
+        Row::alone("stream-200k-rate", steady.rate, "events/s", Aim::AtLeast(f64::from(STEADY) * 0.99)),
+        Row::alone("stream-200k-lost", number(steady.produced - steady.delivered), "events", Aim::AtMost(0.0)),
+        Row::alone("stream-flood-offered", flood.rate, "events/s", Aim::None),
+        Row::alone("stream-flood-delivered", flood.delivered_rate(), "events/s", Aim::AtLeast(1e6)),
+        Row::alone("stream-flood-unaccounted", number(flood.unaccounted()), "events", Aim::AtMost(0.0)),
+    ])
+}
+
+/// What became of the events of one run.
+struct Account {
+    /// Put into the ring or refused by it.
+    produced: u64,
+    /// Produced per second.
+    rate: f64,
+    /// Until the last one was delivered.
+    took: Duration,
+    /// Refused by the ring, as the kernel counts them.
+    lost_in_kernel: u64,
+    /// Messages that the outbox dropped to keep its bound.
+    dropped: u64,
+    /// Messages that the reader found missing by their numbers.
+    missing: u64,
+    /// Read by the subscriber.
+    delivered: u64,
+}
+
+impl Account {
+    fn delivered_rate(&self) -> f64 {
+        number(self.delivered) / self.took.as_secs_f64()
+    }
+
+    /// Events that neither arrived nor were counted as lost: by the kernel, or as a gap in the messages' numbers, which
+    /// is what a message dropped by its outbox becomes. A message holds 1 to 128 events, so gaps account for a range.
+    fn unaccounted(&self) -> u64 {
+        let absent = self.produced.saturating_sub(self.delivered + self.lost_in_kernel);
+        absent.saturating_sub(self.missing * BATCH_EVENTS) + self.missing.saturating_sub(absent)
+    }
+}
+
+fn stream(per_second: u32, length: Duration) -> Result<Account> {
+    let server = Server::start()?;
+    let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/synscope-bench-{}", std::process::id())));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let account = runtime.block_on(measure(&server, &pins.0, per_second, length))?;
+    let Account { produced, lost_in_kernel, dropped, missing, delivered, .. } = &account;
+    eprintln!(
+        "bench: {per_second} events/s offered: {produced} produced, {delivered} delivered, {lost_in_kernel} refused by \
+         the ring, {dropped} messages dropped by the outbox, {missing} messages missed by the reader"
+    );
+    Ok(account)
+}
+
+async fn measure(server: &Server, pins: &Path, per_second: u32, length: Duration) -> Result<Account> {
+    let connection = Connection::start(&server.url, "synscope-bench").await?;
+    timeout(DEADLINE, connection.connected()).await.context("nats-server does not come up")?;
+    let reader = Connection::start(&server.url, "synscope-bench-reader").await?;
+    timeout(DEADLINE, reader.connected()).await.context("nats-server does not come up")?;
+    let mut messages = reader.client().subscribe(Wildcard::Flows.to_string()).await?;
+    reader.client().flush().await?;
+    let (all_sent, mut sent) = oneshot::channel::<()>();
+    let reading = tokio::spawn(async move {
+        let (mut inbox, mut events, mut last) = (Inbox::default(), 0, Instant::now());
+        loop {
+            match timeout(SILENCE, messages.next()).await {
+                Ok(Some(message)) => {
+                    if let Some(received) = inbox.read::<FlowBatch>(&message) {
+                        events += received.message.events.len() as u64;
+                        last = Instant::now();
+                    }
+                }
+                Ok(None) => break,
+                Err(_silence) if sent.try_recv().is_ok() => break,
+                Err(_silence) => {}
+            }
+        }
+        (events, inbox.counts(), last)
+    });
+
+    let service = Service::start(&connection, pins).await?;
+    let producing = thread::spawn({
+        let pins = pins.to_owned();
+        move || produce(&pins, per_second, length)
+    });
+    let produced = tokio::task::spawn_blocking(move || producing.join()).await?;
+    let (start, took) = produced.map_err(|_panic| anyhow!("the producer panicked"))??;
+    let (status, counts) = service.finish().await?;
+    // A reader that is gone has said so by its own error, below.
+    let _reader_gone = all_sent.send(());
+    let (delivered, read, last) = reading.await?;
+    ensure!(read.foreign == 0, "{} messages were foreign", read.foreign);
+
+    let counter =
+        |name: &str| status.counters.get(name).copied().context("a counter").map_err(|e| e.context(name.to_owned()));
+    let (submitted, lost_in_kernel) = (counter("events_submitted")?, counter("events_lost")?);
+    ensure!(status.foreign_records == 0, "{} records were foreign", status.foreign_records);
+    let produced = submitted + lost_in_kernel;
+    Ok(Account {
+        produced,
+        rate: number(produced) / took.as_secs_f64(),
+        took: last.duration_since(start),
+        lost_in_kernel,
+        dropped: counts.dropped,
+        // What is missing behind the last one read leaves no gap in the numbers; the outbox knows how many it numbered.
+        missing: counts.produced.saturating_sub(read.gaps.received),
+        delivered,
+    })
+}
+
+/// Makes records at this rate, catching up after each pause that the machine made.
+/// Tells when it began and how long it took.
+fn produce(pins: &Path, per_second: u32, length: Duration) -> Result<(Instant, Duration)> {
+    let mut floor = Floor::load(Some(pins))?;
+    floor.record(RECORDED, event)?;
+    let start = Instant::now();
+    let mut made = 0_u32;
+    while start.elapsed() < length {
+        let due = start.elapsed().as_secs_f64() * f64::from(per_second);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and at most 12e6")]
+        let burst = (due as u32).saturating_sub(made);
+        if burst > 0 {
+            floor.replay(burst)?;
+            made += burst;
+        }
+        thread::sleep(BEAT.saturating_sub(Duration::from_micros(100)));
+    }
+    Ok((start, start.elapsed()))
+}
+
+/// The datapath service as its `main` starts it, without interfaces.
+struct Service {
+    life: Life,
+    orders: Sender<Order>,
+    working: thread::JoinHandle<Result<()>>,
+    _tables: Receiver<agent::OwnTables>,
+}
+
+impl Service {
+    async fn start(connection: &Connection, pins: &Path) -> Result<Self> {
+        let life = Life::begin("datapath", NODE, connection.clone())?;
+        let settings = Settings {
+            node: NODE.to_owned(),
+            pins: pins.to_owned(),
+            interfaces: Vec::new(),
+            conntrack_entries: 1000,
+            ..Settings::default()
+        };
+        let publisher = PublisherId::begin(NodeId::new(NODE)?);
+        let edges = Edges::new(NODE, settings.bucket(), Duration::from_millis(settings.slow_ms));
+        let publisher = Publisher::new(&life, &publisher, edges, settings.bucket());
+        let (_tell, names) = tokio::sync::watch::channel(Arc::new(names()));
+        let (table, tables) = sync_channel(1);
+        let (orders, taken) = channel();
+        let around = Surroundings { life: life.clone(), publisher, names, table, orders: taken };
+        let working = thread::Builder::new().name("agent".to_owned()).spawn(move || agent::run(settings, around))?;
+        let ready = async {
+            while life.health().phase != Phase::Ready && !working.is_finished() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(DEADLINE, ready).await.context("the agent does not get ready")?;
+        Ok(Self { life, orders, working, _tables: tables })
+    }
+
+    /// Ends it in order; its status, and what became of its flow messages.
+    async fn finish(self) -> Result<(Status, Counts)> {
+        let (back, answer) = sync_channel(1);
+        self.orders.send(Order::Status(back))?;
+        let status = tokio::task::spawn_blocking(move || answer.recv_timeout(DEADLINE)).await??;
+        self.orders.send(Order::Stop)?;
+        let ended = tokio::task::spawn_blocking(move || self.working.join()).await?;
+        ended.map_err(|_panic| anyhow!("the agent panicked"))??;
+        self.life.drain().await;
+        let flows = Subject::Flow(NodeId::new(NODE)?).to_string();
+        let counts = self.life.health().outboxes.get(&flows).copied().context("no outbox for flows")?;
+        Ok((status, counts))
+    }
+}
+
+/// A real nats-server on a free port of the loopback.
+struct Server {
+    url: String,
+    child: Child,
+    _store: tempfile::TempDir,
+}
+
+impl Server {
+    fn start() -> Result<Self> {
+        let binary = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/nats-server"));
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let store = tempfile::tempdir()?;
+        let child = Command::new(binary)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+            .arg(store.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{}: run `cargo xtask setup`", binary.display()))?;
+        Ok(Self { url: format!("nats://127.0.0.1:{port}"), child, _store: store })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.kill().is_err() || self.child.wait().is_err() {
+            eprintln!("nats-server {} is left behind", self.child.id());
+        }
+    }
+}
+
+/// A folder on bpffs; removed when dropped.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
