@@ -60,12 +60,15 @@ pub fn event<const N: usize>(key: &FlowKey<N>, flow: &Flow, note: &Note) {
     count(Counter::EventsSubmitted);
 }
 
-/// Copies an address and zeroes the rest; byte by byte, so that it becomes plain stores.
+/// Copies an address and zeroes the rest, by words: of bytes the compiler makes one load and one store each.
 #[inline(always)]
 fn copy<const N: usize>(to: &mut [u8; 16], from: &[u8; N]) {
-    let mut at = 0;
-    while at < 16 {
-        to[at] = if at < N { from[at] } else { 0 };
-        at += 1;
+    let (to, from) = (to.as_mut_ptr().cast::<u32>(), from.as_ptr().cast::<u32>());
+    let mut word = 0;
+    while word < 4 {
+        // SAFETY: addresses in keys and records begin at multiples of 4, as the `abi` asserts, and are N and 16 bytes
+        // long.
+        unsafe { to.add(word).write(if word < N / 4 { from.add(word).read() } else { 0 }) };
+        word += 1;
     }
 }

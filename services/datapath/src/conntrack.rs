@@ -1,14 +1,15 @@
 //! Reading the connection tables for people.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use aya::maps::MapError;
 use synscope_abi::flow::{Endpoint, Flow, FlowKey};
 use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::{ConntrackEntry, ConntrackPart, ConntrackTop, ListConntrack, TopConntrack};
 
-use crate::kernel::{Kernel, KernelError, Table};
+use crate::kernel::{Kernel, KernelError};
 use crate::names::Names;
 
 /// Entries in one answer at most.
@@ -20,12 +21,12 @@ pub enum ConntrackError {
     /// The kernel side.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// An entry could not be read.
-    #[error("reading the connection table")]
-    Read(#[from] MapError),
     /// The place to go on from is none that was given out.
     #[error("{0:?} is no place in the table: take `next` of the previous answer")]
     After(String),
+    /// What was asked for is no address.
+    #[error("{0:?} is no IP address")]
+    Address(String),
 }
 
 /// A part of the tables: entries in the order of their keys, so that parts fit together while the table changes.
@@ -34,94 +35,114 @@ pub fn list(kernel: &Kernel, names: &Names, query: &ListConntrack) -> Result<Con
     let after =
         query.after.as_deref().map(|text| text.parse::<u64>().map_err(|_not| ConntrackError::After(text.to_owned())));
     let after = after.transpose()?.unwrap_or(0);
+    let sieve = Sieve::new(query)?;
     // The largest places go first when there are too many, so what is kept is the part right behind `after`.
-    let mut part: BTreeMap<u64, ConntrackEntry> = BTreeMap::new();
+    let mut part: BTreeMap<u64, (Tuple, Flow)> = BTreeMap::new();
     let mut more = false;
-    each(kernel, names, |place, entry| {
-        if place <= after || !matches(&entry, query) {
+    each(kernel, |place, tuple, flow| {
+        if place <= after || !sieve.lets_through(tuple, flow) {
             return;
         }
-        part.insert(place, entry);
+        part.insert(place, (*tuple, *flow));
         if part.len() > limit {
             part.pop_last();
             more = true;
         }
     })?;
     let next = part.last_key_value().filter(|_| more).map(|(place, _)| place.to_string());
-    Ok(ConntrackPart { entries: part.into_values().collect(), next })
+    let entries = part.into_values().map(|(tuple, flow)| readable(&tuple, &flow, names)).collect();
+    Ok(ConntrackPart { entries, next })
 }
 
 /// The edges with the most entries.
 pub fn top(kernel: &Kernel, names: &Names, query: &TopConntrack) -> Result<Vec<ConntrackTop>, ConntrackError> {
     let limit = usize::from(query.limit).clamp(1, LIMIT_MAX);
-    let mut edges: BTreeMap<(String, String, u16), (u64, u64)> = BTreeMap::new();
-    each(kernel, names, |_, entry| {
-        let source = entry.source_workload.unwrap_or(entry.source);
-        let destination = entry.destination_workload.unwrap_or(entry.destination);
-        let sum = edges.entry((source, destination, entry.destination_port)).or_default();
+    // By address first, and never more of them than the tables have entries: names cost more to compare.
+    let mut pairs: HashMap<(IpAddr, IpAddr, u16), (u64, u64)> = HashMap::new();
+    each(kernel, |_, tuple, flow| {
+        let sum = pairs.entry((tuple.source, tuple.destination, tuple.destination_port)).or_default();
         sum.0 += 1;
-        sum.1 = sum.1.saturating_add(entry.bytes_forward).saturating_add(entry.bytes_reverse);
+        sum.1 = sum.1.saturating_add(flow.bytes[0]).saturating_add(flow.bytes[1]);
     })?;
-    let mut top: Vec<_> = edges
-        .into_iter()
-        .map(|((source, destination, destination_port), (entries, bytes))| ConntrackTop {
-            source,
-            destination,
-            destination_port,
-            entries,
-            bytes,
-        })
-        .collect();
-    top.sort_by_key(|line| std::cmp::Reverse((line.entries, line.bytes)));
-    top.truncate(limit);
-    Ok(top)
-}
-
-fn each(kernel: &Kernel, names: &Names, mut see: impl FnMut(u64, ConntrackEntry)) -> Result<(), ConntrackError> {
-    walk(&kernel.table_v4()?, names, |address| Ipv4Addr::from(address).into(), &mut see)?;
-    walk(&kernel.table_v6()?, names, |address| Ipv6Addr::from(address).into(), &mut see)
-}
-
-fn walk<const N: usize>(
-    table: &Table<N>,
-    names: &Names,
-    address: impl Fn([u8; N]) -> IpAddr,
-    see: &mut impl FnMut(u64, ConntrackEntry),
-) -> Result<(), ConntrackError>
-where
-    FlowKey<N>: aya::Pod,
-{
-    for entry in table {
-        // An entry that goes while the walk is at it makes the kernel begin again, and aya end: what was seen is told.
-        let (key, flow) = match entry {
-            Ok(entry) => entry,
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        see(place(&key), readable(&key, &flow, names, &address));
+    let mut edges: HashMap<(Party<'_>, Party<'_>, u16), (u64, u64)> = HashMap::new();
+    for ((source, destination, port), (entries, bytes)) in pairs {
+        let sum = edges.entry((Party::of(names, source), Party::of(names, destination), port)).or_default();
+        sum.0 += entries;
+        sum.1 = sum.1.saturating_add(bytes);
     }
-    Ok(())
+    let mut top: Vec<_> = edges.into_iter().collect();
+    // Ties go by name, so that one table gives one answer.
+    top.sort_unstable_by_key(|(edge, (entries, bytes))| (Reverse((*entries, *bytes)), *edge));
+    top.truncate(limit);
+    let line = |((source, destination, destination_port), (entries, bytes)): (_, _)| ConntrackTop {
+        source: Party::to_string(&source),
+        destination: Party::to_string(&destination),
+        destination_port,
+        entries,
+        bytes,
+    };
+    Ok(top.into_iter().map(line).collect())
 }
 
-fn readable<const N: usize>(
-    key: &FlowKey<N>,
-    flow: &Flow,
-    names: &Names,
-    address: impl Fn([u8; N]) -> IpAddr,
-) -> ConntrackEntry {
-    let a = (address(key.address_a), u16::from_be_bytes(key.port_a));
-    let b = (address(key.address_b), u16::from_be_bytes(key.port_b));
-    let ((source, source_port), (destination, destination_port)) =
-        if flow.origin == Endpoint::A as u8 { (a, b) } else { (b, a) };
+/// One end of an edge.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Party<'a> {
+    Workload(&'a str),
+    Address(IpAddr),
+}
+
+impl<'a> Party<'a> {
+    fn of(names: &'a Names, address: IpAddr) -> Self {
+        names.workload(address).map_or(Self::Address(address), |name| Self::Workload(name))
+    }
+}
+
+impl fmt::Display for Party<'_> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workload(name) => to.write_str(name),
+            Self::Address(address) => address.fmt(to),
+        }
+    }
+}
+
+/// Who opened a connection, and to whom.
+#[derive(Clone, Copy)]
+struct Tuple {
+    protocol: u8,
+    source: IpAddr,
+    source_port: u16,
+    destination: IpAddr,
+    destination_port: u16,
+}
+
+impl Tuple {
+    fn new<const N: usize>(key: &FlowKey<N>, flow: &Flow, address: impl Fn([u8; N]) -> IpAddr) -> Self {
+        let a = (address(key.address_a), u16::from_be_bytes(key.port_a));
+        let b = (address(key.address_b), u16::from_be_bytes(key.port_b));
+        let ((source, source_port), (destination, destination_port)) =
+            if flow.origin == Endpoint::A as u8 { (a, b) } else { (b, a) };
+        Self { protocol: key.protocol, source, source_port, destination, destination_port }
+    }
+}
+
+fn each(kernel: &Kernel, mut see: impl FnMut(u64, &Tuple, &Flow)) -> Result<(), KernelError> {
+    kernel
+        .each_v4(|key, flow| see(place(key), &Tuple::new(key, flow, |address| Ipv4Addr::from(address).into()), flow))?;
+    kernel.each_v6(|key, flow| see(place(key), &Tuple::new(key, flow, |address| Ipv6Addr::from(address).into()), flow))
+}
+
+fn readable(tuple: &Tuple, flow: &Flow, names: &Names) -> ConntrackEntry {
+    let Tuple { protocol, source, source_port, destination, destination_port } = *tuple;
     let measured = flow.syn_ns != 0 && flow.syn_ack_ns != 0;
     ConntrackEntry {
-        protocol: key.protocol,
+        protocol,
         source: source.to_string(),
         source_port,
-        source_workload: names.workload(source).map(std::string::ToString::to_string),
+        source_workload: names.workload(source).map(ToString::to_string),
         destination: destination.to_string(),
         destination_port,
-        destination_workload: names.workload(destination).map(std::string::ToString::to_string),
+        destination_workload: names.workload(destination).map(ToString::to_string),
         state: State::from_number(flow.state).map_or("unknown", State::name).to_owned(),
         packets_forward: flow.packets[0],
         packets_reverse: flow.packets[1],
@@ -138,9 +159,26 @@ fn place<const N: usize>(key: &FlowKey<N>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)).max(1)
 }
 
-fn matches(entry: &ConntrackEntry, query: &ListConntrack) -> bool {
-    let ListConntrack { address, port, state, after: _, limit: _ } = query;
-    address.as_ref().is_none_or(|address| *address == entry.source || *address == entry.destination)
-        && port.is_none_or(|port| port == entry.source_port || port == entry.destination_port)
-        && state.as_ref().is_none_or(|state| *state == entry.state)
+/// What a list was asked to show.
+struct Sieve<'a> {
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    state: Option<&'a str>,
+}
+
+impl<'a> Sieve<'a> {
+    fn new(query: &'a ListConntrack) -> Result<Self, ConntrackError> {
+        let ListConntrack { address, port, state, after: _, limit: _ } = query;
+        let address = address
+            .as_ref()
+            .map(|text| text.parse().map_err(|_not| ConntrackError::Address(text.clone())))
+            .transpose()?;
+        Ok(Self { address, port: *port, state: state.as_deref() })
+    }
+
+    fn lets_through(&self, tuple: &Tuple, flow: &Flow) -> bool {
+        self.address.is_none_or(|address| address == tuple.source || address == tuple.destination)
+            && self.port.is_none_or(|port| port == tuple.source_port || port == tuple.destination_port)
+            && self.state.is_none_or(|state| State::from_number(flow.state).map_or("unknown", State::name) == state)
+    }
 }

@@ -2,11 +2,12 @@
 
 mod walk;
 
+use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
 use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
 use synscope_abi::counter::Counter;
@@ -50,6 +51,14 @@ pub enum KernelError {
         name: &'static str,
         /// What the kernel said.
         source: MapError,
+    },
+    /// A table could not be read as a whole.
+    #[error("reading {name}")]
+    Read {
+        /// Name of the map.
+        name: &'static str,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The object lacks a program or map of this name.
     #[error("the kernel object has no {0}: it was built from other sources")]
@@ -262,20 +271,24 @@ impl Kernel {
         RingBuf::try_from(map).map_err(|source| KernelError::Map { name, source })
     }
 
-    /// How many jiffies make a second: `CONFIG_HZ`, which the kernel tells nowhere, measured over 100 ms.
+    /// How many jiffies make a second: `CONFIG_HZ`, which the kernel tells nowhere, measured over 100 ms, and over
+    /// longer where a busy machine's ticks come late.
     fn jiffies_per_second(&self) -> Result<u64, KernelError> {
         let first = self.clocks()?;
-        thread::sleep(Duration::from_millis(100));
-        let second = self.clocks()?;
-        let elapsed = Duration::from_nanos(second.monotonic_ns.saturating_sub(first.monotonic_ns)).as_secs_f64();
-        let jiffies = u32::try_from(second.jiffies.saturating_sub(first.jiffies)).unwrap_or(u32::MAX);
-        let measured = f64::from(jiffies) / elapsed;
-        // The choices of kernel/Kconfig.hz.
-        [100_u32, 250, 300, 1000]
-            .into_iter()
-            .find(|hz| (f64::from(*hz) - measured).abs() < f64::from(*hz) * 0.1 + 1.0)
-            .map(u64::from)
-            .ok_or(KernelError::Jiffy(measured))
+        let mut measured = 0.0;
+        for window in [100, 200, 400, 800].map(Duration::from_millis) {
+            thread::sleep(window);
+            let now = self.clocks()?;
+            let elapsed = Duration::from_nanos(now.monotonic_ns.saturating_sub(first.monotonic_ns)).as_secs_f64();
+            let jiffies = u32::try_from(now.jiffies.saturating_sub(first.jiffies)).unwrap_or(u32::MAX);
+            measured = f64::from(jiffies) / elapsed;
+            // The choices of kernel/Kconfig.hz.
+            let near = |hz: &u32| (f64::from(*hz) - measured).abs() < f64::from(*hz) * 0.1 + 1.0;
+            if let Some(hz) = [100_u32, 250, 300, 1000].into_iter().find(near) {
+                return Ok(hz.into());
+            }
+        }
+        Err(KernelError::Jiffy(measured))
     }
 
     fn clocks(&self) -> Result<Clocks, KernelError> {
@@ -308,11 +321,16 @@ impl Kernel {
         ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)
     }
 
-    fn fill_of(&self, name: &'static str, live: u64) -> Result<Fill, KernelError> {
+    /// What the kernel tells of the table in use.
+    fn table_info(&self, name: &'static str) -> Result<MapInfo, KernelError> {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
         let table: MapData = ArrayOfMaps::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)?;
-        let info = table.info().map_err(wrong)?;
+        table.info().map_err(wrong)
+    }
+
+    fn fill_of(&self, name: &'static str, live: u64) -> Result<Fill, KernelError> {
+        let info = self.table_info(name)?;
         Ok(Fill { live, max: info.max_entries().into(), id: info.id() })
     }
 
@@ -324,7 +342,8 @@ impl Kernel {
     {
         let start = Instant::now();
         let old = self.table::<N>(name)?;
-        let before = old.keys().count();
+        let mut before = 0;
+        self.each::<N>(name, |_, _| before += 1)?;
         if usize::try_from(entries).is_ok_and(|room| room < before) {
             return Err(KernelError::TooSmall { name, entries, live: before });
         }

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod attach;
+mod batch;
 pub mod btf;
 pub mod conntrack;
 pub mod edges;

@@ -142,7 +142,7 @@ pub struct Event {
 
 const _: () = {
     assert!(size_of::<Event>() == 128);
-    assert!(offset_of!(Event, client) == 64);
+    assert!(offset_of!(Event, client) == 64 && offset_of!(Event, server) == 80);
     assert!(offset_of!(Event, ifindex) == 100);
     assert!(offset_of!(Event, kind) == 112);
 };

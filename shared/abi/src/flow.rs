@@ -27,9 +27,10 @@ pub enum Direction {
 
 /// Key of a flow; `N` is the length of an address in bytes (4 or 16).
 ///
-/// Addresses and ports are in network byte order. ICMP echo uses its identifier as both ports.
+/// Addresses and ports are in network byte order. ICMP echo uses its identifier as both ports. Aligned to words, so
+/// that kernel programs build, compare and copy it by words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct FlowKey<const N: usize> {
     /// Address of endpoint A.
     pub address_a: [u8; N],
@@ -179,8 +180,8 @@ pub struct Pending {
 }
 
 const _: () = {
-    assert!(size_of::<FlowKeyV4>() == 16 && align_of::<FlowKeyV4>() == 1);
-    assert!(size_of::<FlowKeyV6>() == 40);
+    assert!(size_of::<FlowKeyV4>() == 16 && align_of::<FlowKeyV4>() == 4);
+    assert!(size_of::<FlowKeyV6>() == 40 && offset_of!(FlowKeyV6, address_b) == 16);
     assert!(size_of::<Flow>() == 88 && align_of::<Flow>() == 8);
     assert!(offset_of!(Flow, ifindex) == 40);
     assert!(offset_of!(Flow, initial_sequence) == 56);

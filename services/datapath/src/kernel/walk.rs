@@ -4,7 +4,9 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::ProgramError;
 use synscope_abi::batch::{BATCH_KEYS, Batch, TASK_EXPIRE, TASK_MOVE};
-use synscope_abi::flow::{FlowKey, Pending, PendingKey};
+use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
+
+use crate::batch;
 
 use super::{Kernel, KernelError, Table};
 
@@ -40,6 +42,27 @@ impl Kernel {
             self.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
         Ok(())
+    }
+
+    /// Every connection of the IPv4 table in use, in no order. One that comes, goes or moves meanwhile may be missed.
+    pub fn each_v4(&self, see: impl FnMut(&FlowKey<4>, &Flow)) -> Result<(), KernelError> {
+        self.each("FLOWS_V4", see)
+    }
+
+    /// The same for the IPv6 table.
+    pub fn each_v6(&self, see: impl FnMut(&FlowKey<16>, &Flow)) -> Result<(), KernelError> {
+        self.each("FLOWS_V6", see)
+    }
+
+    pub(super) fn each<const N: usize>(
+        &self,
+        name: &'static str,
+        see: impl FnMut(&FlowKey<N>, &Flow),
+    ) -> Result<(), KernelError>
+    where
+        FlowKey<N>: Pod,
+    {
+        batch::each(&self.table_info(name)?, see).map_err(|source| KernelError::Read { name, source })
     }
 
     pub(super) fn sweep_tables(&self) -> Result<(), KernelError> {

@@ -5,7 +5,6 @@
 //! readings, or long ago, is an estimate. Kernels: 5.6 (batches); tries later. Not observed: maps cannot be listed (no
 //! `CAP_SYS_ADMIN`); a map that cannot be counted is left out, and the log says so.
 
-mod batch;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +17,7 @@ use aya::maps::{MapError, MapInfo, MapType, loaded_maps};
 use aya::util::nr_cpus;
 use synscope_bus::message::signal::MapFill;
 
-use self::batch::{Batch, Position};
+use crate::batch::{Batch, Position};
 use crate::interfaces::reasons;
 
 /// Time for counting in one reading.

@@ -1,8 +1,9 @@
-//! Counting a map's entries by the kernel's batch lookup, which aya does not offer.
+//! Reading whole maps by the kernel's batch lookup (5.6), which aya does not offer: a tenth of a call per entry.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use aya::Pod;
 use aya::maps::{MapInfo, MapType};
 
 /// Entries in one batch, at most to begin with.
@@ -26,10 +27,10 @@ struct Attributes {
 }
 
 /// Where a walk goes on: a bucket's number in hashes, a key in tries.
-pub(super) type Position = Vec<u8>;
+pub(crate) type Position = Vec<u8>;
 
 /// Room for one batch of one map.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     keys: Vec<u8>,
     values: Vec<u8>,
     position: usize,
@@ -40,7 +41,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// `cpus` are all possible CPUs: the kernel writes a value for each of them.
-    pub(super) fn new(info: &MapInfo, cpus: usize) -> io::Result<Self> {
+    pub(crate) fn new(info: &MapInfo, cpus: usize) -> io::Result<Self> {
         let bytes = |number: u32| usize::try_from(number).map_err(|_too_large| too_large());
         let (key, value) = (bytes(info.key_size())?, bytes(info.value_size())?);
         let per_cpu = matches!(info.map_type(), Ok(MapType::PerCpuHash | MapType::LruPerCpuHash));
@@ -66,7 +67,7 @@ impl Batch {
     }
 
     /// Entries in the next batch, and where the one after it begins; none when it was the last.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         map: BorrowedFd<'_>,
         position: Option<&Position>,
@@ -101,6 +102,29 @@ impl Batch {
                 _ => return Err(error),
             }
         }
+    }
+}
+
+/// The entries of a hash table that is not per CPU, in no order. One that goes meanwhile may be missed, none that stays.
+pub(crate) fn each<K: Pod, V: Pod>(info: &MapInfo, mut see: impl FnMut(&K, &V)) -> io::Result<()> {
+    let map = info.fd().map_err(io::Error::other)?;
+    let mut batch = Batch::new(info, 1)?;
+    if (batch.key, batch.value) != (size_of::<K>(), size_of::<V>()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries are of another size"));
+    }
+    let mut position = None;
+    loop {
+        let (count, next) = batch.next(map.as_fd(), position.as_ref())?;
+        let keys = batch.keys.chunks_exact(batch.key);
+        for (key, value) in keys.zip(batch.values.chunks_exact(batch.value)).take(usize::try_from(count).unwrap_or(0)) {
+            // SAFETY: it is as long as its type, and any bytes are a value of a type that is plain data.
+            let key = unsafe { key.as_ptr().cast::<K>().read_unaligned() };
+            // SAFETY: as above.
+            let value = unsafe { value.as_ptr().cast::<V>().read_unaligned() };
+            see(&key, &value);
+        }
+        let Some(next) = next else { return Ok(()) };
+        position = Some(next);
     }
 }
 
