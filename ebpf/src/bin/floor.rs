@@ -24,7 +24,7 @@ use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::CURRENT;
 
-use crate::maps::{EVENTS, FLOWS_V4, TableSlot, count, new_flow};
+use crate::maps::{EVENTS, FLOWS_V4, count, new_flow};
 use crate::report::Note;
 
 const BPF_F_NO_PREALLOC: usize = 1;
