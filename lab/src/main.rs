@@ -6,6 +6,7 @@ mod cluster;
 mod load;
 mod netns;
 mod nf_conntrack;
+mod outsider;
 mod report;
 mod run;
 mod scenario;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use crate::outsider::Outsider;
 use crate::report::{Check, Report, say};
 use crate::run::Stage;
 use crate::watch::Watch;
@@ -45,6 +47,10 @@ struct Cli {
     /// Writes the edges and signals to this file, as tests replay them.
     #[arg(long)]
     record: Option<PathBuf>,
+    /// A program that subscribes from outside: it is told the server's URL, ended with SIGTERM when all is over, and
+    /// must exit with 0. `examples/subscribe.py` is one.
+    #[arg(long)]
+    subscriber: Option<PathBuf>,
     /// The folder with the services.
     #[arg(long, default_value = "target/debug")]
     bin: PathBuf,
@@ -84,6 +90,8 @@ fn run(cli: &Cli) -> Result<bool> {
         stage.kill_in_turn();
     }
     let mut watch = Watch::start(stage.cluster.nats_port, cli.record.as_deref())?;
+    let subscriber =
+        cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
     let played = run::play(scenario, &mut stage, &mut report);
     if played.is_err() || !report.passed() {
         stage.cluster.keep_logs();
@@ -94,6 +102,9 @@ fn run(cli: &Cli) -> Result<bool> {
     let accounted = report.loss.delivered + report.loss.counted_lost;
     let (produced, settled) = (report.loss.produced, report.loss.produced.abs_diff(accounted) <= watch.waiting());
     report.check(Check::new("every message is accounted for", settled, &produced.to_string(), &accounted.to_string()));
+    if let Some(outsider) = subscriber {
+        report.check(outsider.end()?);
+    }
     if cli.keep {
         let api = format!("http://127.0.0.1:{}", stage.cluster.api_port);
         say(&format!(

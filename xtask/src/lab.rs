@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::apt;
 use crate::ebpf::root;
+use crate::setup;
 
 /// Programs that only one scenario needs, and the packages they come in.
 const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
     ensure!(built.success(), "the services do not build");
     let played = Command::new(root().join("target/debug/synscope-lab"))
         .args(arguments)
+        .env("PYTHONPATH", setup::python_packages())
         .current_dir(root())
         .status()
         .context("cannot run the lab")?;

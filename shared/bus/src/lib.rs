@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod connection;
 pub mod document;
 pub mod envelope;
+pub mod events;
 pub mod inbox;
 pub mod life;
 pub mod message;

@@ -28,7 +28,10 @@ pub struct Sketch {
 #[serde(default)]
 #[schemars(rename = "Sketch")]
 struct Wire {
+    /// Buckets with a count, ascending. Below 128 the latency in ns itself; from there on, with `s = bucket / 64 - 1`,
+    /// the `2^s` latencies from `(bucket - 64 * s) * 2^s` on.
     buckets: Vec<u16>,
+    /// How many latencies fell into each of them.
     counts: Vec<u64>,
 }
 

@@ -62,6 +62,7 @@ pub fn all() -> Vec<Route> {
             "Incidents as they change: `incident`, `gone`, and `missed`",
             stream::incidents,
         ),
+        Route::get("/v1/asyncapi.json", "What is published on NATS, as an AsyncAPI document", page::asyncapi),
         Route::get("/metrics", "Metrics for Prometheus", metrics::get),
         Route::get("/healthz", "Whether the process lives", health::live),
         Route::get("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),

@@ -16,6 +16,7 @@ use crate::route::{Answer, Call};
 /// What a page may do: run its own script and style, and ask this service.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 
+static EVENTS: LazyLock<Value> = LazyLock::new(synscope_bus::events::document);
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&super::all()));
 
 /// A page.
@@ -43,6 +44,11 @@ pub async fn index(_: Call, _: Nothing) -> Result<Page, Problem> {
 /// `GET /docs`.
 pub async fn docs(_: Call, _: Nothing) -> Result<Page, Problem> {
     Ok(Page(include_str!("../page/docs.html")))
+}
+
+/// `GET /v1/asyncapi.json`.
+pub async fn asyncapi(_: Call, _: Nothing) -> Result<Json<&'static Value>, Problem> {
+    Ok(Json(&EVENTS))
 }
 
 /// `GET /openapi.json`.

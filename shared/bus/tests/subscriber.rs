@@ -1,0 +1,103 @@
+//! The subscriber in Python tells messages that are as described from those that are not.
+
+#![allow(clippy::unwrap_used, reason = "clippy takes helpers of a test file for no test")]
+
+mod nats;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use futures::StreamExt;
+use nats::{Server, free_port};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use synscope_bus::connection::Connection;
+use synscope_bus::envelope::{self, PublisherId};
+use synscope_bus::message::Message;
+use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
+use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The subscriber, subscribed.
+fn subscriber(port: u16) -> Child {
+    let mut child = Command::new("python3")
+        .arg(root().join("examples/subscribe.py"))
+        .args(["--server", &format!("nats://127.0.0.1:{port}"), "--seconds", "20"])
+        .args(["--require", "flow", "slow", "edge", "signal", "incident"])
+        .env("PYTHONPATH", root().join("target/python"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "subscribed\n", "is `cargo xtask setup` done?");
+    child
+}
+
+/// The golden message of a schema, on a subject.
+async fn publish<M: Message>(connection: &Connection, subject: &Subject, sequence: u64) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{}.msgpack", M::SCHEMA));
+    let message: M = rmp_serde::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let publisher = PublisherId { node: NodeId::new("node-a").unwrap(), boot_nonce: 7 };
+    let encoded = envelope::encode(&message, &publisher, sequence).unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in encoded.headers {
+        headers.insert(name, value);
+    }
+    connection.client().publish_with_headers(subject.to_string(), headers, encoded.payload.into()).await.unwrap();
+}
+
+/// What the subscriber counted, and its exit status.
+async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap();
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let child = subscriber(port);
+    let node = || NodeId::new("node-a").unwrap();
+    publish::<FlowBatch>(&connection, &Subject::Flow(node()), 1).await;
+    publish::<FlowBatch>(&connection, &Subject::Slow(node()), 1).await;
+    publish::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node()), 1).await;
+    publish::<NodeSignals>(&connection, &Subject::Signal(node()), 1).await;
+    publish::<Incident>(&connection, &Subject::Incident(IncidentKind::new("ct-full").unwrap()), 1).await;
+    publish_more(&connection).await;
+    // A server takes one connection's messages in turn: when the last is back, it has handed out all of them.
+    let mut echo = connection.client().subscribe("echo").await.unwrap();
+    connection.client().publish("echo", "".into()).await.unwrap();
+    timeout(DEADLINE, echo.next()).await.unwrap().unwrap();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (serde_json::from_slice(&output.stdout).unwrap(), output.status.code().unwrap())
+}
+
+#[tokio::test]
+async fn what_is_as_described_is_taken() {
+    let (counts, status) = told(async |_: &Connection| {}).await;
+    for kind in ["flow", "slow", "edge", "signal", "incident"] {
+        assert_eq!(counts[kind], serde_json::json!({ "received": 1, "invalid": 0, "missing": 0 }), "{kind}");
+    }
+    assert_eq!(status, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_as_described_is_told() {
+    let (counts, status) = told(async |connection: &Connection| {
+        publish::<FlowBatch>(connection, &Subject::Flow(NodeId::new("node-a").unwrap()), 3).await;
+        publish::<FlowBatch>(connection, &Subject::Signal(NodeId::new("node-a").unwrap()), 2).await;
+        connection.client().publish("synscope.edge.p03.node-a", (&b"\xc1"[..]).into()).await.unwrap();
+    })
+    .await;
+    assert_eq!(counts["flow"], serde_json::json!({ "received": 2, "invalid": 0, "missing": 1 }));
+    assert_eq!((&counts["signal"]["invalid"], &counts["edge"]["invalid"]), (&Value::from(1), &Value::from(1)));
+    assert_eq!(status, 1);
+}
