@@ -1,6 +1,8 @@
 //! All edges, all nodes, all incidents.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::flow::Vantage;
@@ -24,10 +26,22 @@ const VIEWS_MAX: usize = 64;
 /// Incidents that are remembered.
 const INCIDENTS_MAX: usize = 1000;
 
+/// Names of nodes that are kept once; more are kept where they are used.
+const NODES_MAX: usize = 65_536;
+
+/// An edge as one node sees it.
+#[derive(Debug)]
+struct Seen {
+    vantage: Vantage,
+    node: Arc<str>,
+    series: Series,
+}
+
 /// One edge from all its vantages.
 #[derive(Debug, Default)]
 struct Edge {
-    views: HashMap<(Vantage, String), Series>,
+    /// A list, because mostly there are two.
+    views: Vec<Seen>,
     /// End of the last complete spike that was looked at.
     looked_at: u64,
 }
@@ -48,6 +62,7 @@ pub struct Refused {
 pub struct Engine {
     scale: Scale,
     edges: HashMap<String, Edge>,
+    node_names: HashSet<Arc<str>>,
     nodes: Nodes,
     incidents: Vec<Tracked>,
     refused: Refused,
@@ -60,6 +75,7 @@ impl Engine {
         Self {
             scale,
             edges: HashMap::new(),
+            node_names: HashSet::new(),
             nodes: Nodes::new(scale),
             incidents: Vec::new(),
             refused: Refused::default(),
@@ -78,7 +94,7 @@ impl Engine {
 
     /// Takes the parts of buckets in a batch.
     pub fn edges(&mut self, batch: &EdgeBatch) {
-        let mut key = (Vantage::default(), batch.node.clone());
+        let node = self.node_name(&batch.node);
         for part in &batch.buckets {
             self.latest_unix_ns = self.latest_unix_ns.max(part.start_unix_ns + part.length_ns);
             let full = self.edges.len() >= EDGES_MAX;
@@ -90,18 +106,32 @@ impl Engine {
                 }
                 None => self.edges.entry(part.edge.clone()).or_default(),
             };
-            key.0 = part.vantage;
-            let full = edge.views.len() >= VIEWS_MAX;
-            let series = match edge.views.get_mut(&key) {
-                Some(series) => series,
-                None if full => {
-                    self.refused.buckets += 1;
-                    continue;
-                }
-                None => edge.views.entry(key.clone()).or_insert_with(|| Series::new(self.scale, batch.slow_above_ns)),
+            // Mostly the same text in the same place, which is quicker to see than to read.
+            let is_it = |seen: &&mut Seen| {
+                seen.vantage == part.vantage && (Arc::ptr_eq(&seen.node, &node) || seen.node == node)
             };
-            series.add(part);
+            let full = edge.views.len() >= VIEWS_MAX;
+            if let Some(seen) = edge.views.iter_mut().find(is_it) {
+                seen.series.add(part);
+            } else if full {
+                self.refused.buckets += 1;
+            } else {
+                let mut series = Series::new(self.scale, batch.slow_above_ns);
+                series.add(part);
+                edge.views.push(Seen { vantage: part.vantage, node: node.clone(), series });
+            }
         }
+    }
+
+    fn node_name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.node_names.get(name) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        if self.node_names.len() < NODES_MAX {
+            self.node_names.insert(name.clone());
+        }
+        name
     }
 
     /// Takes one node's reading.
@@ -120,8 +150,8 @@ impl Engine {
         let mut found = Vec::new();
         for (name, edge) in &mut self.edges {
             let mut anomalous = false;
-            for series in edge.views.values_mut() {
-                anomalous |= series.tick(now_unix_ns);
+            for seen in &mut edge.views {
+                anomalous |= seen.series.tick(now_unix_ns);
             }
             if anomalous {
                 found.extend(look(name, edge, &self.nodes, &self.scale, now_unix_ns));
@@ -167,15 +197,15 @@ fn is_ongoing(edges: &HashMap<String, Edge>, incident: &Incident, scale: &Scale,
     if incident.state != State::FixApplied {
         return false;
     }
-    let series = incident.edges.iter().filter_map(|edge| edges.get(edge)).flat_map(|edge| edge.views.values());
-    series.filter_map(|series| spikes(series, scale).pop()).any(|last| !is_complete(&last, now_unix_ns, scale))
+    let views = incident.edges.iter().filter_map(|edge| edges.get(edge)).flat_map(|edge| &edge.views);
+    views.filter_map(|seen| spikes(&seen.series, scale).pop()).any(|last| !is_complete(&last, now_unix_ns, scale))
 }
 
 /// The incident's first edge as it looks by now.
 fn picture(edges: &HashMap<String, Edge>, incident: &Incident) -> Option<Vec<Point>> {
     let views = &edges.get(incident.edges.first()?)?.views;
-    let of = incident.nodes.iter().find_map(|node| views.get(&(incident.vantage, node.clone())));
-    of.map(Series::points)
+    let of = |node: &String| views.iter().find(|seen| seen.vantage == incident.vantage && *seen.node == **node);
+    incident.nodes.iter().find_map(of).map(|seen| seen.series.points())
 }
 
 /// An edge that has spikes enough, and something new to say.
@@ -186,30 +216,30 @@ fn look(name: &str, edge: &mut Edge, nodes: &Nodes, scale: &Scale, now_unix_ns: 
         spikes
     };
     let suffering = |spikes: &[Spike]| spikes.iter().map(|spike| spike.slow + spike.dropped).sum::<u64>();
-    let candidates = edge.views.iter().map(|(key, series)| (key, series, complete(series)));
-    let primary = candidates.filter(|(_, _, spikes)| spikes.len() >= SPIKES_MIN);
+    let candidates = edge.views.iter().map(|seen| (seen, complete(&seen.series)));
+    let primary = candidates.filter(|(_, spikes)| spikes.len() >= SPIKES_MIN);
     // The client's node sees all of a connection; then whoever saw most.
-    let ((vantage, node), series, spikes) = primary.max_by_key(|((vantage, node), _, spikes)| {
-        (*vantage == Vantage::Client, suffering(spikes), std::cmp::Reverse(node.clone()))
+    let (Seen { vantage, node, series }, spikes) = primary.max_by_key(|(seen, spikes)| {
+        (seen.vantage == Vantage::Client, suffering(spikes), Reverse(seen.node.clone()))
     })?;
     let last = spikes.last().map_or(0, |spike| spike.end_unix_ns);
     if last <= edge.looked_at {
         return None;
     }
     let best = |wanted: Vantage| {
-        let of = edge.views.iter().filter(|((vantage, _), _)| *vantage == wanted);
-        let seen = of.map(|((_, node), series)| View {
-            node: node.clone(),
-            spikes: seen_within(series, &spikes),
-            normal_ns: series.normal_ns(),
+        let of = edge.views.iter().filter(|seen| seen.vantage == wanted);
+        let seen = of.map(|seen| View {
+            node: seen.node.to_string(),
+            spikes: seen_within(&seen.series, &spikes),
+            normal_ns: seen.series.normal_ns(),
         });
-        seen.max_by_key(|view| (suffering(&view.spikes), std::cmp::Reverse(view.node.clone())))
+        seen.max_by_key(|view| (suffering(&view.spikes), Reverse(view.node.clone())))
     };
     let case =
         Case { edge: name, spikes: &spikes, client: best(Vantage::Client), server: best(Vantage::Server), nodes };
     let mut at_ends: Vec<String> = case.nodes_at_ends().into_iter().map(str::to_owned).collect();
     if at_ends.is_empty() {
-        at_ends.push(node.clone());
+        at_ends.push(node.to_string());
     }
     let found = Found {
         edge: name.to_owned(),

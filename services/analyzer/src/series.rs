@@ -57,6 +57,10 @@ pub struct Series {
     anomalous: VecDeque<EdgeBucket>,
     points: VecDeque<Point>,
     on_end: usize,
+    /// Start of the latest bucket there was. What is later needs no search, and most parts are.
+    latest_unix_ns: Option<u64>,
+    /// End of the oldest open bucket, so that asking for it touches nothing else: ten thousand edges don't fit a cache.
+    due_unix_ns: u64,
 }
 
 impl Series {
@@ -72,33 +76,64 @@ impl Series {
             anomalous: VecDeque::new(),
             points: VecDeque::new(),
             on_end: 0,
+            latest_unix_ns: None,
+            due_unix_ns: u64::MAX,
         }
     }
 
     /// Adds a part of a bucket, late ones too.
     pub fn add(&mut self, part: &EdgeBucket) {
-        self.point(part);
         let start = part.start_unix_ns;
-        if let Some(known) = self.open.iter_mut().rev().find(|bucket| bucket.start_unix_ns == start) {
-            return known.add(part);
+        if self.latest_unix_ns.is_none_or(|latest| latest < start) {
+            self.latest_unix_ns = Some(start);
+            self.points.push_back(point(part));
+            self.open.push_back(nameless(part));
+        } else {
+            self.add_late(part);
         }
-        // Sorted, and what comes is mostly later than all of them.
-        let known = self.anomalous.iter_mut().rev().find(|bucket| bucket.start_unix_ns <= start);
-        if let Some(known) = known.filter(|bucket| bucket.start_unix_ns == start) {
-            return known.add(part);
+        if self.points.len() > POINTS_MAX {
+            self.points.pop_front();
         }
-        let place = self.open.partition_point(|bucket| bucket.start_unix_ns < start);
-        self.open.insert(place, nameless(part));
         if self.open.len() > OPEN_MAX {
             self.judge_oldest();
         }
+        self.note_due();
+    }
+
+    /// Adds to what is there, or in between.
+    fn add_late(&mut self, part: &EdgeBucket) {
+        let start = part.start_unix_ns;
+        let more = point(part);
+        let place = self.points.partition_point(|point| point.start_unix_ns < start);
+        match self.points.get_mut(place) {
+            Some(known) if known.start_unix_ns == start => {
+                known.n += more.n;
+                known.slow += more.slow;
+                known.max_ns = known.max_ns.max(more.max_ns);
+            }
+            _ => self.points.insert(place, more),
+        }
+        let place = self.open.partition_point(|bucket| bucket.start_unix_ns < start);
+        if let Some(known) = self.open.get_mut(place).filter(|bucket| bucket.start_unix_ns == start) {
+            return known.add(part);
+        }
+        let judged = self.anomalous.partition_point(|bucket| bucket.start_unix_ns < start);
+        if let Some(known) = self.anomalous.get_mut(judged).filter(|bucket| bucket.start_unix_ns == start) {
+            return known.add(part);
+        }
+        self.open.insert(place, nameless(part));
+    }
+
+    fn note_due(&mut self) {
+        self.due_unix_ns = self.open.front().map_or(u64::MAX, |oldest| oldest.start_unix_ns + oldest.length_ns);
     }
 
     /// Judges the buckets that nothing more is expected for; forgets what is too old. Whether anything is anomalous.
     pub fn tick(&mut self, now_unix_ns: u64) -> bool {
         let settled = now_unix_ns.saturating_sub(self.scale.settle_ns);
-        while self.open.front().is_some_and(|bucket| bucket.start_unix_ns + bucket.length_ns <= settled) {
+        while self.due_unix_ns <= settled {
             self.judge_oldest();
+            self.note_due();
         }
         let oldest = now_unix_ns.saturating_sub(self.scale.history_ns);
         while self.anomalous.front().is_some_and(|bucket| bucket.start_unix_ns < oldest) {
@@ -165,20 +200,24 @@ impl Series {
     }
 
     fn is_anomalous(&self, bucket: &EdgeBucket) -> bool {
+        is_anomalous(bucket, self.suffering(bucket))
+    }
+
+    /// Slow and dropped connections.
+    fn suffering(&self, bucket: &EdgeBucket) -> u64 {
         // What is slow is never below this, and most buckets hold nothing above it: they cost no quantiles of the past.
         let never_slow_ns = self.slow_above_ns.min(SLOW_MIN_NS);
-        if bucket.dropped == 0 && bucket.latency_ns.quantile(1000).is_none_or(|slowest_ns| slowest_ns <= never_slow_ns)
-        {
-            return false;
-        }
-        let suffering = bucket.latency_ns.count_above(self.slow_ns()) + bucket.dropped;
-        suffering > 0 && suffering * 100 >= (bucket.n + bucket.dropped) * ANOMALOUS_PERCENT
+        let slowest_ns = bucket.latency_ns.quantile(1000);
+        let none_slow = slowest_ns.is_none_or(|slowest_ns| slowest_ns <= never_slow_ns);
+        let slow = if none_slow { 0 } else { bucket.latency_ns.count_above(self.slow_ns()) };
+        slow + bucket.dropped
     }
 
     fn judge_oldest(&mut self) {
         let Some(bucket) = self.open.pop_front() else { return };
-        self.note_block(&bucket);
-        if !self.is_anomalous(&bucket) {
+        let suffering = self.suffering(&bucket);
+        self.note_block(&bucket, suffering);
+        if !is_anomalous(&bucket, suffering) {
             self.on_end = 0;
             self.learn(&bucket);
             return;
@@ -195,9 +234,8 @@ impl Series {
         }
     }
 
-    fn note_block(&mut self, bucket: &EdgeBucket) {
+    fn note_block(&mut self, bucket: &EdgeBucket, suffering: u64) {
         let number = bucket.start_unix_ns / (BLOCK * self.scale.bucket_ns);
-        let suffering = bucket.latency_ns.count_above(self.slow_ns()) + bucket.dropped;
         let n = bucket.n + bucket.dropped;
         match self.blocks.back_mut() {
             // A late bucket counts in the latest block: shares hardly move for it.
@@ -220,29 +258,15 @@ impl Series {
             self.normal_count = self.normal.count();
         }
     }
+}
 
-    fn point(&mut self, part: &EdgeBucket) {
-        let max_ns = part.latency_ns.quantile(1000);
-        let start = part.start_unix_ns;
-        if let Some(point) = self.points.iter_mut().rev().find(|point| point.start_unix_ns <= start)
-            && point.start_unix_ns == start
-        {
-            point.n += part.n;
-            point.slow += part.slow;
-            point.max_ns = point.max_ns.max(max_ns);
-            return;
-        }
-        let point = Point { start_unix_ns: start, n: part.n, slow: part.slow, max_ns };
-        if self.points.back().is_none_or(|last| last.start_unix_ns < start) {
-            self.points.push_back(point);
-        } else {
-            let place = self.points.partition_point(|point| point.start_unix_ns < start);
-            self.points.insert(place, point);
-        }
-        if self.points.len() > POINTS_MAX {
-            self.points.pop_front();
-        }
-    }
+fn point(part: &EdgeBucket) -> Point {
+    let EdgeBucket { start_unix_ns, n, slow, .. } = *part;
+    Point { start_unix_ns, n, slow, max_ns: part.latency_ns.quantile(1000) }
+}
+
+fn is_anomalous(bucket: &EdgeBucket, suffering: u64) -> bool {
+    suffering > 0 && suffering * 100 >= (bucket.n + bucket.dropped) * ANOMALOUS_PERCENT
 }
 
 /// The part without its edge's name, which whoever has the series knows: ten thousand edges keep three buckets each.

@@ -19,8 +19,9 @@ use crate::names::Names;
 const BATCH_EVENTS: usize = 128;
 /// Longest wait of an event for its batch.
 const BATCH_AGE: Duration = Duration::from_millis(100);
-/// What each subject may hold while NATS is away: these are kept for subscribers of now.
-const LIVE_BYTES: usize = 8 << 20;
+/// What each subject may hold while NATS is away: these are kept for subscribers of now. A third of a second of
+/// 200,000 events/s, so that a busy machine loses none.
+const LIVE_BYTES: usize = 32 << 20;
 /// What each subject may hold while NATS is away: evidence and edges.
 const STORED_BYTES: usize = 16 << 20;
 /// The same for each of the shards.

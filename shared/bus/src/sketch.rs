@@ -4,9 +4,6 @@
 //! into 64 equal parts, so a bucket is at most 1/64 of its lower bound wide and its middle is off by
 //! at most 1/128. Integers only: the same value falls into the same bucket on every machine.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +17,8 @@ const LAST_BUCKET: u16 = 3775;
 #[serde(default, try_from = "Wire", into = "Wire")]
 #[schemars(with = "Wire")]
 pub struct Sketch {
-    counts: BTreeMap<u16, u64>,
+    /// Side by side, because sketches are mostly small and read from end to end.
+    counts: Vec<(u16, u64)>,
 }
 
 /// What travels: two lists of equal length, sorted by bucket.
@@ -84,21 +82,22 @@ impl Sketch {
 
     /// Adds all that another sketch counted.
     pub fn merge(&mut self, other: &Self) {
+        let mut from = 0;
         for (bucket, count) in &other.counts {
-            self.add(*bucket, *count);
+            from = self.add_from(from, *bucket, *count);
         }
     }
 
     /// Latencies counted.
     pub fn count(&self) -> u64 {
-        self.counts.values().fold(0, |sum, n| sum.saturating_add(*n))
+        self.counts.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
     /// The latency in ns that the share `per_mille` / 1000 of all do not exceed, off by at most 1 %;
     /// none when nothing was counted.
     pub fn quantile(&self, per_mille: u16) -> Option<u64> {
         if per_mille >= 1000 {
-            return self.counts.last_key_value().map(|(bucket, _)| middle_of(*bucket));
+            return self.counts.last().map(|(bucket, _)| middle_of(*bucket));
         }
         let total = u128::from(self.count());
         let rank = (total * u128::from(per_mille)).div_ceil(1000).max(1);
@@ -114,8 +113,9 @@ impl Sketch {
 
     /// How many latencies are above this one, off by those within 1 % of it.
     pub fn count_above(&self, latency_ns: u64) -> u64 {
-        let above = (Bound::Excluded(bucket_of(latency_ns)), Bound::Unbounded);
-        self.counts.range(above).fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        let at_most = bucket_of(latency_ns);
+        let above = self.counts.iter().rev().take_while(|(bucket, _)| *bucket > at_most);
+        above.fold(0, |sum, (_, n)| sum.saturating_add(*n))
     }
 
     /// Latencies, off by at most 1 %, and how many there are of each; smallest first.
@@ -125,17 +125,28 @@ impl Sketch {
 
     /// Forgets half of what was counted.
     pub fn halve(&mut self) {
-        for count in self.counts.values_mut() {
+        self.counts.retain_mut(|(_, count)| {
             *count /= 2;
-        }
-        self.counts.retain(|_, count| *count > 0);
+            *count > 0
+        });
     }
 
     fn add(&mut self, bucket: u16, count: u64) {
-        if count > 0 {
-            let slot = self.counts.entry(bucket).or_default();
-            *slot = slot.saturating_add(count);
+        self.add_from(0, bucket, count);
+    }
+
+    /// Adds a count to a bucket that is not before the place `from`; its place.
+    fn add_from(&mut self, from: usize, bucket: u16, count: u64) -> usize {
+        if count == 0 {
+            return from;
         }
+        let later = self.counts.get(from..).unwrap_or_default();
+        let place = from + later.partition_point(|(known, _)| *known < bucket);
+        match self.counts.get_mut(place) {
+            Some((known, sum)) if *known == bucket => *sum = sum.saturating_add(count),
+            _ => self.counts.insert(place, (bucket, count)),
+        }
+        place
     }
 }
 
