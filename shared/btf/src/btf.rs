@@ -1,5 +1,6 @@
 //! All types of the kernel, or of one of its modules.
 
+use std::ffi::CStr;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -96,7 +97,8 @@ impl Btf {
         let text = file.get(names.clone()).unwrap_or_default();
         let text =
             str::from_utf8(text).map_err(|error| damaged(names.start + error.valid_up_to(), "a name is no text"))?;
-        if !text.ends_with('\0') && !(base.is_some() && text.is_empty()) {
+        let none_needed = base.is_some() && text.is_empty();
+        if !none_needed && !text.ends_with('\0') {
             return Err(damaged(names.end, "the last name does not end"));
         }
         let mut starts = Vec::with_capacity(types.len() / TYPICAL);
@@ -179,13 +181,16 @@ impl Btf {
 
     /// The name at an offset among all names; empty for what is unnamed.
     pub(crate) fn name(&self, offset: u32) -> &str {
+        // All names are text: only one that is said to begin within a character is none.
+        str::from_utf8(self.name_bytes(offset)).unwrap_or_default()
+    }
+
+    pub(crate) fn name_bytes(&self, offset: u32) -> &[u8] {
         let Some(own) = offset.checked_sub(self.first_name) else {
-            return self.base.as_ref().map_or("", |base| base.name(offset));
+            return self.base.as_ref().map_or(&[], |base| base.name_bytes(offset));
         };
         let text = self.file.get(self.names.clone()).and_then(|names| names.get(size(own)..)).unwrap_or_default();
-        let length = text.iter().position(|byte| *byte == 0).unwrap_or(0);
-        // All names are text: only one that is said to begin within a character is none.
-        str::from_utf8(text.get(..length).unwrap_or_default()).unwrap_or_default()
+        CStr::from_bytes_until_nul(text).map_or(&[], CStr::to_bytes)
     }
 
     fn words(&self) -> &[Word] {

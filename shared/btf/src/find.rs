@@ -117,7 +117,8 @@ impl Btf {
             _ => (None, Some(self.types_at(name))),
         };
         let is_it = move |id: &TypeId| {
-            self.record(*id).is_some_and(|record| named.is(record.kind) && self.name(record.name) == name)
+            self.record(*id)
+                .is_some_and(|record| named.is(record.kind) && self.name_bytes(record.name) == name.as_bytes())
         };
         functions.into_iter().flatten().chain(types.into_iter().flatten()).filter(is_it)
     }

@@ -62,10 +62,10 @@ impl Kernel {
 
     /// A module's types.
     pub fn module(&self, name: &str) -> Result<Arc<Btf>, BtfError> {
-        if let Some(module) = self.modules.iter().find(|module| module.name == name) {
-            if let Ok(btf) = self.opened(module) {
-                return Ok(Arc::clone(btf));
-            }
+        if let Some(module) = self.modules.iter().find(|module| module.name == name)
+            && let Ok(btf) = self.opened(module)
+        {
+            return Ok(Arc::clone(btf));
         }
         // Loaded since; or why it can't be read, or which names are near.
         Btf::module_in(&self.vmlinux, &self.folder, name).map(Arc::new)
@@ -89,8 +89,8 @@ impl Kernel {
                 return Ok(Found { btf: Arc::clone(btf), id });
             }
         }
-        let names = self.all().flat_map(|btf| btf.own_names(named));
-        Err(BtfError::Missing { named, name: name.to_owned(), near: near(name, names) })
+        let near = near(name, self.all().flat_map(|btf| btf.own_names(named)));
+        Err(BtfError::Missing { named, name: name.to_owned(), near })
     }
 
     /// The value of a constant, and the enumeration that has it.
@@ -100,8 +100,8 @@ impl Kernel {
                 return Ok((constant.value, Found { btf: Arc::clone(btf), id: constant.of }));
             }
         }
-        let names = self.all().flat_map(|btf| btf.own_constant_names());
-        Err(BtfError::NoConstant { name: name.to_owned(), near: near(name, names) })
+        let near = near(name, self.all().flat_map(|btf| btf.own_constant_names()));
+        Err(BtfError::NoConstant { name: name.to_owned(), near })
     }
 
     /// All functions whose names are like a pattern, vmlinux' first, with the types they are of.

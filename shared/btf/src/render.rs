@@ -17,10 +17,7 @@ impl Btf {
 
     /// A variable, member or parameter of a type, as C declares it: `u8 name[16]`.
     pub fn declare(&self, id: TypeId, name: &str) -> Result<String, BtfError> {
-        let mut text = Text::new(self, id).declared(id, name.to_owned(), None)?;
-        // A qualifier is followed by what it is before; here that may be nothing.
-        text.truncate(text.trim_end().len());
-        Ok(text)
+        Text::new(self, id).declared(id, name.to_owned(), None)
     }
 
     /// What a type is, as C: a struct with its members, an enumeration with its constants, what a typedef stands for, a
@@ -84,7 +81,8 @@ impl<'a> Text<'a> {
             self.spend(4)?;
             match found {
                 Type::Pointer(target) => {
-                    around = format!("*{qualifiers}{around}");
+                    let gap = if around.starts_with('(') || !qualifiers.is_empty() { " " } else { "" };
+                    around = format!("*{gap}{qualifiers}{around}").trim_end().to_owned();
                     qualifiers.clear();
                     (next, pointer) = (target, true);
                 }
@@ -145,6 +143,9 @@ impl<'a> Text<'a> {
 
     fn members(&mut self, keyword: &str, found: &Composite<'_>, indent: Option<usize>) -> Result<String, BtfError> {
         let mut text = opening(keyword, found.name);
+        if found.members.len() == 0 {
+            return Ok(text + "{}");
+        }
         let Some(indent) = indent else { return Ok(text + "{...}") };
         text.push_str("{\n");
         for member in found.members.clone() {
@@ -163,8 +164,13 @@ impl<'a> Text<'a> {
         let mut text = opening("enum", found.name);
         let Some(indent) = indent else { return Ok(text + "{...}") };
         text.push_str("{\n");
+        let suffix = match (found.size, found.signed) {
+            (8, true) => "LL",
+            (8, false) => "ULL",
+            _ => "",
+        };
         for constant in found.values.clone() {
-            let line = format!("{}{} = {},\n", "\t".repeat(indent + 1), constant.name, constant.value);
+            let line = format!("{}{} = {}{suffix},\n", "\t".repeat(indent + 1), constant.name, constant.value);
             self.spend(line.len())?;
             text.push_str(&line);
         }
@@ -185,8 +191,11 @@ impl<'a> Text<'a> {
 }
 
 fn qualified(word: &str, target: TypeId, qualifiers: &mut String) -> TypeId {
-    qualifiers.push_str(word);
-    qualifiers.push(' ');
+    // An array and what it holds may both be `const`: C says it once.
+    if !qualifiers.split_whitespace().any(|other| other == word) {
+        qualifiers.push_str(word);
+        qualifiers.push(' ');
+    }
     target
 }
 
