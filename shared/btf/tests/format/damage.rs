@@ -13,7 +13,7 @@ fn every_kind() -> Build {
     let int = build.int("int", 4);
     let pointer = build.to("", POINTER, int);
     let array = build.array(pointer, 3);
-    let inner = build.composite("", STRUCT | FLAG, 8, &[("a", int, 3 << 24 | 5), ("b", array, 32)]);
+    let inner = build.composite("", STRUCT | FLAG, 8, &[("a", int, bits(3, 5)), ("b", array, 32)]);
     let union = build.composite("u", UNION, 8, &[("", inner, 0), ("c", pointer, 0)]);
     build.enumeration("e", ENUM, &[("one", 1), ("two", 2)]);
     build.to("f", FORWARD, TypeId::VOID);
@@ -36,7 +36,7 @@ fn ask_everything(btf: &Btf) {
         let _any_answer = (btf.size_of(id), btf.type_tags(id).is_ok(), btf.decl_tags(id).count());
         let _any_answer = (btf.declaration(id), btf.type_name(id));
         let _any_answer = (btf.field(id, "t.c"), btf.member(id, "b"), btf.members(id).map(Iterator::count));
-        let _any_answer = (btf.prototype(id).map(|found| found.parameters.count()).is_ok(),);
+        let _any_answer = btf.prototype(id).map(|found| found.parameters.count());
         let _any_answer = btf.enum_values(id).map(Iterator::count);
     }
     for name in ["int", "s", "u", "e", "t", "fn", "v", ""] {

@@ -34,7 +34,7 @@ fn members_are_found_through_unnamed_structs_and_typedefs() {
 fn bit_fields_have_a_place_within_bytes() {
     let mut build = Build::new();
     let int = build.int("u8", 1);
-    let flags = [("plain", int, 0), ("low", int, 4 << 24 | 8), ("high", int, 4 << 24 | 12)];
+    let flags = [("plain", int, 0), ("low", int, bits(4, 8)), ("high", int, bits(4, 12))];
     let outer = build.composite("flags", STRUCT | FLAG, 2, &flags);
     let btf = build.btf();
     let high = btf.member(outer, "high").unwrap();

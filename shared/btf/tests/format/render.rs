@@ -39,7 +39,7 @@ fn types_are_written_as_c_writes_them() {
         (to_row, "char (*)[16]", "char (*x)[16]"),
         (callback, "int (*)(struct sock *, ...)", "int (*x)(struct sock *, ...)"),
         (callbacks, "int (*[4])(struct sock *, ...)", "int (*x[4])(struct sock *, ...)"),
-        (to_returning, "int (*(*)(void))(struct sock *, ...)", "int (*(*x)(void))(struct sock *, ...)"),
+        (to_returning, "int (* (*)(void))(struct sock *, ...)", "int (* (*x)(void))(struct sock *, ...)"),
         (forward, "struct far", "struct far x"),
     ] {
         assert_eq!(btf.type_name(id).unwrap(), unnamed);
@@ -54,8 +54,8 @@ fn declarations_show_what_a_type_holds() {
     let nothing = build.composite("", STRUCT, 0, &[]);
     let inner = build.composite("", UNION, 4, &[("whole", int, 0), ("none", nothing, 0)]);
     let list = build.array(inner, 2);
-    let bits = [("", inner, 0), ("two", list, 32), ("low", int, 4 << 24 | 96)];
-    let outer = build.composite("outer", STRUCT | FLAG, 16, &bits);
+    let members = [("", inner, 0), ("two", list, 32), ("low", int, bits(4, 96))];
+    let outer = build.composite("outer", STRUCT | FLAG, 16, &members);
     let pointer = build.to("", POINTER, outer);
     let connect = build.function("connect", int, &[("to", pointer), ("flags", int)]);
     let state = build.enumeration("state", ENUM | FLAG, &[("OPEN", 1), ("LOST", 0xffff_ffff)]);
