@@ -13,6 +13,9 @@ use crate::kernel::{FOLDER, VMLINUX};
 use crate::record::{Record, Unreadable, Word};
 use crate::{BtfError, Kernel};
 
+/// Bytes that a type takes on average in the kernels we know, rounded down.
+const TYPICAL: usize = 24;
+
 /// The number of a type. A module's types go on from where vmlinux' end, so that the numbers of vmlinux' types mean the
 /// same in every module; numbers of different modules are not to be mixed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,53 +95,37 @@ impl Btf {
 
     fn on(base: Option<Arc<Self>>, module: Option<String>, file: Vec<u8>) -> Result<Self, BtfError> {
         let Sections { types, names } = Sections::read(&file)?;
-        let (first, first_name) = base.as_ref().map_or((1, 0), |base| (base.end(), base.names_end()));
-        let damaged = |at, what| BtfError::Damaged { at, what };
-        let text = file.get(names.clone()).unwrap_or_default();
-        let text =
-            str::from_utf8(text).map_err(|error| damaged(names.start + error.valid_up_to(), "a name is no text"))?;
-        let none_needed = base.is_some() && text.is_empty();
-        if !none_needed && !text.ends_with('\0') {
+        let text = str::from_utf8(file.get(names.clone()).unwrap_or_default())
+            .map_err(|error| damaged(names.start + error.valid_up_to(), "a name is no text"))?;
+        let needs_none = base.is_some() && text.is_empty();
+        if !needs_none && !text.ends_with('\0') {
             return Err(damaged(names.end, "the last name does not end"));
         }
-        let mut starts = Vec::with_capacity(types.len() / TYPICAL);
-        let words = file.get(types.clone()).unwrap_or_default().as_chunks().0;
-        let (mut at, mut largest_id, mut largest_name) = (0, 0, 0);
-        while at < words.len() {
-            let byte = types.start + at * 4;
-            let (record, length) = Record::read(words.get(at..).unwrap_or_default()).map_err(|error| match error {
-                Unreadable::CutOff => damaged(byte, "the types end within one"),
-                Unreadable::UnknownKind(kind) => BtfError::UnknownKind { kind, at: byte },
-            })?;
-            let (id, name) = record.largest();
-            (largest_id, largest_name) = (largest_id.max(id), largest_name.max(name));
-            starts.push(u32::try_from(at).map_err(|_too_many| damaged(byte, "there are too many types"))?);
-            at += length;
+        let (first, first_name) = base.as_ref().map_or((1, 0), |base| (base.end(), base.names_end()));
+        let Scan { starts, largest_id, largest_name } = Scan::of(&file, &types)?;
+        let end = |first: u32, count| u32::try_from(count).ok().and_then(|count| first.checked_add(count));
+        let end_id = end(first, starts.len()).ok_or(damaged(types.start, "there are too many types"))?;
+        let end_name = end(first_name, names.len()).ok_or(damaged(names.start, "there are too many names"))?;
+        if largest_id >= end_id {
+            return Err(damaged(types.start, "a type is referred to that is none"));
         }
-        let too_many = |_| damaged(types.start, "there are too many types");
-        let end = first.checked_add(u32::try_from(starts.len()).map_err(too_many)?);
-        let names_end = first_name.checked_add(u32::try_from(names.len()).map_err(too_many)?);
-        match (end, names_end) {
-            (Some(end), Some(_)) if largest_id >= end => {
-                Err(damaged(types.start, "a type is referred to that is none"))
-            }
-            (Some(_), Some(end)) if largest_name >= end => Err(damaged(types.start, "a name lies outside the names")),
-            (None, _) | (_, None) => Err(damaged(types.start, "there are too many types")),
-            _ => Ok(Self {
-                file,
-                types,
-                names,
-                starts,
-                first,
-                first_name,
-                base,
-                module,
-                types_by_name: OnceLock::new(),
-                functions_by_name: OnceLock::new(),
-                constants_by_name: OnceLock::new(),
-                tags: OnceLock::new(),
-            }),
+        if largest_name >= end_name {
+            return Err(damaged(types.start, "a name lies outside the names"));
         }
+        Ok(Self {
+            file,
+            types,
+            names,
+            starts,
+            first,
+            first_name,
+            base,
+            module,
+            types_by_name: OnceLock::new(),
+            functions_by_name: OnceLock::new(),
+            constants_by_name: OnceLock::new(),
+            tags: OnceLock::new(),
+        })
     }
 
     /// The module whose types these are; none for vmlinux.
@@ -208,8 +195,39 @@ impl Btf {
     }
 }
 
-/// Bytes that a type takes on average in the kernels we know, rounded down.
-const TYPICAL: usize = 24;
+/// What one look at all types finds.
+struct Scan {
+    /// Words from the start of the types to each type.
+    starts: Vec<u32>,
+    /// The largest type and name that any of them refers to.
+    largest_id: u32,
+    largest_name: u32,
+}
+
+impl Scan {
+    fn of(file: &[u8], types: &Range<usize>) -> Result<Self, BtfError> {
+        let words = file.get(types.clone()).unwrap_or_default().as_chunks().0;
+        let mut scan = Self { starts: Vec::with_capacity(types.len() / TYPICAL), largest_id: 0, largest_name: 0 };
+        let mut at = 0;
+        while at < words.len() {
+            let byte = types.start + at * 4;
+            let (record, length) = Record::read(words.get(at..).unwrap_or_default()).map_err(|error| match error {
+                Unreadable::CutOff => damaged(byte, "the types end within one"),
+                Unreadable::UnknownKind(kind) => BtfError::UnknownKind { kind, at: byte },
+            })?;
+            let (id, name) = record.largest();
+            scan.largest_id = scan.largest_id.max(id);
+            scan.largest_name = scan.largest_name.max(name);
+            scan.starts.push(u32::try_from(at).map_err(|_too_many| damaged(byte, "there are too many types"))?);
+            at += length;
+        }
+        Ok(scan)
+    }
+}
+
+pub(crate) const fn damaged(at: usize, what: &'static str) -> BtfError {
+    BtfError::Damaged { at, what }
+}
 
 fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
     fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::BtfError;
+use crate::btf::damaged;
 
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
@@ -18,7 +19,6 @@ pub(crate) struct Sections {
 
 impl Sections {
     pub(crate) fn read(file: &[u8]) -> Result<Self, BtfError> {
-        let damaged = |at, what| BtfError::Damaged { at, what };
         let header = file.first_chunk::<LENGTH>().ok_or(damaged(file.len(), "it ends within the header"))?;
         let magic = u16::from_ne_bytes([header[0], header[1]]);
         if magic == MAGIC.swap_bytes() {
