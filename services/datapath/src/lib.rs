@@ -5,7 +5,6 @@
 pub mod agent;
 pub mod attach;
 mod batch;
-pub mod btf;
 pub mod conntrack;
 pub mod edges;
 pub mod events;

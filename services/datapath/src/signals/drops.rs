@@ -10,10 +10,10 @@ use aya::maps::{Array, MapError, PerCpuArray, PerCpuHashMap};
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfError, include_bytes_aligned};
 use synscope_abi::drops::{DROP_KEYS, DropKey, DropOffsets};
+use synscope_btf::{Btf, BtfError};
 use synscope_bus::message::signal::Drops;
 
 use super::netns::Reading;
-use crate::btf::{Btf, BtfError};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_DROPS"));
 
@@ -56,14 +56,14 @@ impl Counting {
     /// Loads and attaches.
     pub fn start() -> Result<Self, DropsError> {
         let btf = Btf::vmlinux()?;
-        let reasons = btf.enumeration("skb_drop_reason")?;
+        let reasons = reasons(&btf)?;
         let offsets = DropOffsets {
-            skb_dev: btf.offset("sk_buff", &["dev"])?,
-            skb_sk: btf.offset("sk_buff", &["sk"])?,
-            dev_ifindex: btf.offset("net_device", &["ifindex"])?,
-            dev_net: btf.offset("net_device", &["nd_net", "net"])?,
-            sk_net: btf.offset("sock", &["__sk_common", "skc_net", "net"])?,
-            net_inode: btf.offset("net", &["ns", "inum"])?,
+            skb_dev: btf.offset_of("sk_buff", "dev")?,
+            skb_sk: btf.offset_of("sk_buff", "sk")?,
+            dev_ifindex: btf.offset_of("net_device", "ifindex")?,
+            dev_net: btf.offset_of("net_device", "nd_net.net")?,
+            sk_net: btf.offset_of("sock", "__sk_common.skc_net.net")?,
+            net_inode: btf.offset_of("net", "ns.inum")?,
         };
         let mut ebpf = Ebpf::load(OBJECT)?;
         let map = ebpf.map_mut("OFFSETS").ok_or(DropsError::Missing("OFFSETS"))?;
@@ -72,7 +72,7 @@ impl Counting {
         let program: &mut RawTracePoint = program.try_into()?;
         program.load()?;
         program.attach("kfree_skb")?;
-        Ok(Self { ebpf, reasons: reasons.into_iter().collect() })
+        Ok(Self { ebpf, reasons })
     }
 
     /// The counts of these namespaces, and of packets that belong to none.
@@ -133,6 +133,12 @@ impl Counting {
         let Some(name) = self.reasons.get(&number) else { return Some(format!("SUBSYSTEM_{number:#x}")) };
         (!NO_DROPS.contains(&name.as_str())).then(|| name.strip_prefix(PREFIX).unwrap_or(name).to_owned())
     }
+}
+
+/// The kernel's reasons by their numbers.
+fn reasons(btf: &Btf) -> Result<StdHashMap<u32, String>, BtfError> {
+    let values = btf.enum_values(btf.find_enum("skb_drop_reason")?)?;
+    Ok(values.filter_map(|reason| Some((u32::try_from(reason.value).ok()?, reason.name.to_owned()))).collect())
 }
 
 #[cfg(test)]
