@@ -1,6 +1,6 @@
 //! The trace language: bpftrace's scripts, read and made ready for checking.
 //!
-//! [`parse`] turns a script into a tree ([`ast`]) and says what is wrong with it ([`diagnostic`]), as text for people
+//! [`parse()`] turns a script into a tree ([`ast`]) and says what is wrong with it ([`diagnostic`]), as text for people
 //! ([`render`]) or as JSON ([`diagnostic::Diagnostic::located`]). Types and the kernel come later.
 //!
 //! The language is that of bpftrace 0.23. Read as well: from 0.24 booleans, durations, ranges, `&$x`, probes in lower
