@@ -1,0 +1,24 @@
+//! The trace language: bpftrace's scripts, read and made ready for checking.
+//!
+//! [`parse()`] turns a script into a tree ([`ast`]) and says what is wrong with it ([`diagnostic`]), as text for people
+//! ([`render`]) or as JSON ([`diagnostic::Diagnostic::located`]). Types and the kernel come later.
+//!
+//! The language is that of bpftrace 0.23. Read as well: from 0.24 booleans, durations, ranges, `&$x`, probes in lower
+//! case, `interval:1s`, `rawtracepoint:module:event`; and of C `typedef`, macros with parameters, `#if`, types of
+//! several words such as `unsigned long`. Refused: functions of a script's own (`fn`), and calls that change what they
+//! watch ([`words::Function::refusal`]).
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod ast;
+pub mod attach;
+pub mod diagnostic;
+pub mod lex;
+pub mod parse;
+pub mod preprocess;
+pub mod print;
+pub mod render;
+pub mod source;
+pub mod words;
+
+pub use parse::{Parsed, parse};
