@@ -82,6 +82,16 @@ pub enum KernelError {
         /// Entries asked for.
         entries: u32,
     },
+    /// A capacity that the memory does not allow.
+    #[error(
+        "{name} with {entries} entries does not fit into the memory that the kernel, or the service's cgroup, has left: ask for fewer, or raise the limit"
+    )]
+    Memory {
+        /// Name of the map.
+        name: &'static str,
+        /// Entries asked for.
+        entries: u32,
+    },
     /// A new capacity below what the table holds.
     #[error("{name} holds {live} entries, so it cannot be resized to {entries}")]
     TooSmall {
@@ -403,5 +413,10 @@ where
     if !(1..=CONNTRACK_ENTRIES_MAX).contains(&entries) {
         return Err(KernelError::Capacity { name, entries });
     }
-    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| KernelError::Map { name, source })
+    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| match source {
+        MapError::CreateError { ref io_error, .. } if io_error.raw_os_error() == Some(libc::ENOMEM) => {
+            KernelError::Memory { name, entries }
+        }
+        source => KernelError::Map { name, source },
+    })
 }

@@ -6,6 +6,7 @@ mod netns;
 mod wire;
 
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
@@ -19,7 +20,7 @@ use synscope_abi::settings::EXEMPT_PORTS;
 use synscope_abi::timeout::Timeouts;
 use synscope_datapath::events;
 use synscope_datapath::kernel::{Kernel, KernelError, Mode, Options};
-use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
+use wire::{DEADLINE, connect, listen, observe_interface, observe_on_wire, small, wait_for};
 
 fn run(kernel: &mut Kernel, frame: &[u8]) -> i32 {
     let program: &SchedClassifier = kernel.classifier("ingress").unwrap();
@@ -131,6 +132,47 @@ fn a_resize_under_load_loses_no_connection() {
     assert_eq!(kernel.table_v4().unwrap().keys().count(), usize::from(KNOWN));
     assert_eq!(kernel.counter(Counter::Inserted).unwrap(), u64::from(KNOWN), "none was made anew");
     assert_eq!(kernel.counter(Counter::MoveFailed).unwrap(), 0);
+}
+
+/// Both ends on one node: each packet passes in through one interface and out through the other.
+#[test]
+fn what_passes_two_interfaces_is_one_connection_and_counted_once() {
+    let line = Line::new("both");
+    line.bridge();
+    let mut kernel = Kernel::load(&small(1024)).unwrap();
+    let mut ring = kernel.take_events().unwrap();
+    let attached = ["c", "s"].map(|interface| observe_interface(&mut kernel, &line, interface));
+    let listener = listen(&line, 8080);
+    let mut client = connect(&line, 8080, DEADLINE).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    for _packet in 0..10 {
+        client.write_all(b"order").unwrap();
+        wait_for("it is acknowledged", || (unacknowledged(&client) == 0).then_some(()));
+    }
+    server.read_exact(&mut [0; 50]).unwrap();
+    drop((client, server));
+
+    let mut seen = Vec::new();
+    let ours = |event: &Event| event.server_port == [0x1f, 0x90];
+    let closed = wait_for("the connection closes", || {
+        drain(&mut ring, &mut seen);
+        seen.iter().find(|event| event.kind == EventKind::Closed as u8 && ours(event)).copied()
+    });
+    // SYN, ACK, ten orders, FIN and the last ACK: twice as many pass.
+    assert!((12..=16).contains(&closed.packets[0]), "{closed:?}");
+    assert_eq!((closed.syn_retries, closed.syn_ack_retries), (0, 0), "{closed:?}");
+    let opened = seen.iter().filter(|event| event.kind == EventKind::Opened as u8 && ours(event));
+    assert_eq!(opened.count(), 1);
+    assert!(kernel.counter(Counter::SeenElsewhere).unwrap() >= 20);
+    drop(attached);
+}
+
+fn unacknowledged(stream: &std::net::TcpStream) -> i32 {
+    let mut bytes = 0;
+    // SAFETY: the request writes one int.
+    let answer = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    assert_eq!(answer, 0);
+    bytes
 }
 
 #[test]

@@ -25,7 +25,7 @@ use synscope_bus::life::Phase;
 use synscope_bus::message::Message;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::{FlowBatch, FlowKind, Vantage};
-use synscope_bus::message::signal::NodeSignals;
+use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_bus::subject::Wildcard;
 use tokio::time::timeout;
 
@@ -254,6 +254,102 @@ async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_
     client.write_all(b"x").unwrap();
     assert_eq!(accepted.read(&mut read).unwrap(), 1, "packets pass without us, too");
     drop(accepted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
+    let mut agent = Agent::new("btf", "");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let mut signals = connection.client().subscribe(Wildcard::Signals.to_string()).await.unwrap();
+    let listener = agent.server();
+    let service = agent.command();
+    let mut hidden = Command::new("unshare");
+    hidden.args(["--mount", "sh", "-c", "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"", "sh"]);
+    hidden.arg(service.get_program()).args(service.get_args());
+    agent.child = Some(hidden.spawn().unwrap());
+    ready(&connection).await;
+    let _client = agent.client();
+    listener.accept().unwrap();
+
+    let read = next(&mut signals, |signals: NodeSignals| {
+        signals.conntrack.value().is_some_and(|table| table.live > 0).then_some(signals)
+    })
+    .await;
+    let Observed::NotObserved { reason } = read.drops else { panic!("{:?}", read.drops) };
+    assert!(reason.contains("/sys/kernel/btf/vmlinux"), "{reason}");
+    assert!(read.maps.value().is_some() && read.tcp.value().is_some() && read.softnet.value().is_some());
+    agent.terminate();
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
+}
+
+/// A memory cgroup, of whichever version the machine has; removed when dropped.
+struct Memory {
+    folder: PathBuf,
+    limit: &'static str,
+}
+
+impl Memory {
+    fn new(name: &str) -> Self {
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let (root, limit) = if root.join("memory").is_dir() {
+            (root.join("memory"), "memory.limit_in_bytes")
+        } else {
+            std::fs::write(root.join("cgroup.subtree_control"), "+memory").unwrap();
+            (root, "memory.max")
+        };
+        let folder = root.join(format!("syn-t-{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        Self { folder, limit }
+    }
+
+    fn hold(&self, child: &Child, bytes: u64) {
+        std::fs::write(self.folder.join("cgroup.procs"), child.id().to_string()).unwrap();
+        std::fs::write(self.folder.join(self.limit), bytes.to_string()).unwrap();
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir(&self.folder) {
+            eprintln!("{} is left behind: {error}", self.folder.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_too_large_for_the_memory_is_refused_and_the_old_one_goes_on() {
+    let memory = Memory::new("mem");
+    let mut agent = Agent::new("mem", "conntrack_entries = 1000");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let listener = agent.server();
+    agent.start();
+    ready(&connection).await;
+    memory.hold(agent.child.as_ref().unwrap(), 128 << 20);
+
+    // Its buckets alone take 256 MiB.
+    let documents = Documents::<Desired>::open(&connection).await.unwrap();
+    documents.put(NODE, &Desired { conntrack_entries: Some(1 << 24) }).await.unwrap();
+    let refused = async {
+        loop {
+            if let Some(why) = status(&connection).await.desired_error {
+                return why;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let why = timeout(DEADLINE, refused).await.unwrap();
+    assert!(why.contains("FLOWS_V4 with 16777216 entries does not fit"), "{why}");
+
+    let _client = agent.client();
+    listener.accept().unwrap();
+    let after = status(&connection).await;
+    assert_eq!((after.tables[0].max, after.tables[0].live), (1000, 1));
+    agent.terminate();
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,19 +7,20 @@ mod nats;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream;
+use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
 use nats::{Server, free_port};
 use synscope_bus::command::{self, Answers, Command, CommandError};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, DocumentError, Documents, Seen};
-use synscope_bus::envelope::PublisherId;
+use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::inbox::Inbox;
 use synscope_bus::life::{Life, Phase};
-use synscope_bus::message::{edge::EdgeBatch, signal::NodeSignals};
+use synscope_bus::message::Message;
+use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
 use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::streams::Stream;
-use synscope_bus::subject::{NodeId, Subject};
+use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -81,31 +82,51 @@ async fn what_is_settled_survives_the_servers_death() {
     assert_eq!(inbox.counts().gaps.missing, 0);
 }
 
+/// What is none of ours, or not whole, then one that is; the inbox reads that one and counts the others.
+async fn foreign_ones_are_counted<M: Message + Default>(connection: &Connection, subject: &Subject) {
+    let mut messages = connection.client().subscribe(subject.to_string()).await.unwrap();
+    let encoded = envelope::encode(&M::default(), &PublisherId::begin(node()), 1).unwrap();
+    let headers = |change: fn(&mut HeaderMap)| {
+        let mut headers = HeaderMap::new();
+        encoded.headers.iter().for_each(|(name, value)| headers.insert(*name, value.as_str()));
+        change(&mut headers);
+        headers
+    };
+    let whole = encoded.payload.clone();
+    let foreign = [
+        (HeaderMap::new(), whole.clone()),
+        (headers(|_| {}), Vec::new()),
+        (headers(|_| {}), b"\xc1".to_vec()),
+        (headers(|_| {}), whole[..whole.len() / 2].to_vec()),
+        (headers(|headers| headers.insert(envelope::SCHEMA_HEADER, "weather/1")), whole.clone()),
+        (headers(|headers| headers.insert(envelope::SEQUENCE_HEADER, "-1")), whole.clone()),
+    ];
+    let count = foreign.len() as u64;
+    for (headers, payload) in foreign.into_iter().chain([(headers(|_| {}), whole)]) {
+        connection.client().publish_with_headers(subject.to_string(), headers, payload.into()).await.unwrap();
+    }
+    let mut inbox = Inbox::default();
+    loop {
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+        if inbox.read::<M>(&message).is_some() {
+            break;
+        }
+    }
+    assert_eq!((inbox.counts().foreign, inbox.counts().gaps.received), (count, 1), "{subject}");
+}
+
 #[tokio::test]
-async fn foreign_messages_are_counted_and_ignored() {
+async fn foreign_messages_are_counted_and_ignored_on_every_subject() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
     let connection = connect(port).await;
-    let mut messages = connection.client().subscribe("synscope.edge.>").await.unwrap();
-    let outbox = Outbox::new(
-        &Subject::Edge(synscope_bus::subject::Shard::new(3).unwrap(), node()),
-        PublisherId::begin(node()),
-        1 << 20,
-    );
-    for garbage in [&b""[..], b"\xc1", b"{}"] {
-        connection.client().publish("synscope.edge.p03.node-a", garbage.into()).await.unwrap();
-    }
-    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
-    life.send(&outbox);
-    outbox.put(&EdgeBatch { node: "node-a".into(), ..EdgeBatch::default() }).unwrap();
-    let mut inbox = Inbox::default();
-    let read = loop {
-        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
-        if let Some(received) = inbox.read::<EdgeBatch>(&message) {
-            break received;
-        }
-    };
-    assert_eq!((read.message.node.as_str(), inbox.counts().foreign), ("node-a", 3));
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Flow(node())).await;
+    foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Slow(node())).await;
+    foreign_ones_are_counted::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node())).await;
+    foreign_ones_are_counted::<NodeSignals>(&connection, &Subject::Signal(node())).await;
+    let kind = IncidentKind::new("ct-full").unwrap();
+    foreign_ones_are_counted::<Incident>(&connection, &Subject::Incident(kind)).await;
 }
 
 #[tokio::test]

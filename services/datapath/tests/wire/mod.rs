@@ -36,7 +36,9 @@ pub(crate) fn connect(line: &Line, port: u16, limit: Duration) -> std::io::Resul
 }
 
 pub(crate) fn observe_on_wire(kernel: &mut Kernel, line: &Line) -> Vec<attach::Attached> {
-    within(&line.wire, || {
-        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(kernel, "c", hook, None).unwrap()).into()
-    })
+    observe_interface(kernel, line, "c")
+}
+
+pub(crate) fn observe_interface(kernel: &mut Kernel, line: &Line, interface: &str) -> Vec<attach::Attached> {
+    within(&line.wire, || Hook::ALL.map(|hook| attach::first(kernel, interface, hook, None).unwrap()).into())
 }
