@@ -14,7 +14,9 @@ use crate::vm::{Machine, Release, Suite};
 /// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
 const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
 /// Scenarios that are played live; the others' recordings are replayed by the analyzer's tests.
-const LIVE_LABS: [&[&str]; 3] = [&["ct-full", "--subscriber", "examples/subscribe.py"], &["quiet"], &["seed"]];
+const LIVE_LABS: [&[&str]; 4] =
+    [&["ct-full", "--subscriber", SUBSCRIBER], &["ct-full", "--kill"], &["quiet"], &["seed"]];
+const SUBSCRIBER: &str = "examples/subscribe.py";
 /// Emulation is about ten times slower than this machine.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(10);
 
