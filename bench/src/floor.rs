@@ -147,10 +147,14 @@ pub(crate) fn time_in_parts(
 
 /// Keeps this thread on one CPU, the last one: the first takes most interrupts.
 pub(crate) fn pin_to_one_cpu() -> Result<()> {
-    let last = std::thread::available_parallelism()?.get() - 1;
+    stay_on_cpu(std::thread::available_parallelism()?.get() - 1)
+}
+
+/// Ties this thread to a CPU.
+pub(crate) fn stay_on_cpu(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
-    cpus.set(last)?;
-    sched_setaffinity(Pid::from_raw(0), &cpus).context("cannot stay on one CPU")
+    cpus.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("cannot stay on CPU {cpu}"))
 }
 
 /// The datapath's ingress program, to be called from a stage.

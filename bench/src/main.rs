@@ -5,6 +5,7 @@ mod allocations;
 mod edges;
 mod floor;
 mod netns;
+mod noise;
 mod packets;
 mod recorded;
 mod records;
@@ -29,7 +30,8 @@ struct Arguments {
     /// As a JSON array.
     #[arg(long)]
     json: bool,
-    /// Longer where the length matters: a minute of events to NATS instead of ten seconds.
+    /// Longer where the length matters: a minute of events to NATS instead of ten seconds, 10,000 days of noise instead of
+    /// 1,000.
     #[arg(long)]
     full: bool,
     /// Groups to run; all unless told otherwise.
@@ -43,13 +45,14 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
     Group { name: "stream", rows: stream::rows },
     Group { name: "sweep", rows: |_full| sweep::rows() },
     Group { name: "traffic", rows: |_full| traffic::rows() },
     Group { name: "analyzer", rows: |_full| edges::rows() },
+    Group { name: "noise", rows: noise::rows },
 ];
 
 fn main() -> ExitCode {

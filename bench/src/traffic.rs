@@ -11,12 +11,13 @@ use synscope_abi::counter::Counter;
 use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::kernel::{Kernel, Options};
 
+use crate::floor::{pin_to_one_cpu, stay_on_cpu};
 use crate::netns::{Pair, SERVER};
 use crate::row::{Aim, Row};
 use crate::samples::{mean_of_ten, median, number, quantile};
 
 const PAIRS: usize = 10;
-const BULK: Duration = Duration::from_millis(1500);
+const BULK: Duration = Duration::from_millis(2500);
 const BULK_WRITE: usize = 128 << 10;
 const ROUND_TRIPS: usize = 20_000;
 const PORT: u16 = 5201;
@@ -35,12 +36,15 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             // A client that leaves ends its thread.
-            thread::spawn(move || serve(stream));
+            thread::spawn(move || stay_on_cpu(0).map(|()| serve(stream)));
         }
     });
     let mut kernel = Kernel::load(&Options::default())?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
     pair.in_client(|| {
+        // Sender and receiver each on a CPU of its own: where the scheduler puts them differs from run to run by more
+        // than what is measured.
+        pin_to_one_cpu()?;
         feel()?;
         for round in 0..PAIRS {
             if round.is_multiple_of(2) {

@@ -11,6 +11,7 @@ use crate::apt::{checked, output};
 use crate::ebpf::root;
 
 /// The tests that load and attach.
+const PACKAGE: &str = "synscope-datapath";
 const TESTS: [&str; 2] = ["kernel", "attach"];
 /// What they start.
 const EXAMPLE: &str = "hold";
@@ -31,7 +32,7 @@ impl Suite {
         checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
         let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = output(tests.args(TESTS.iter().flat_map(|name| ["--test", name])))?;
-        let programs = programs(&messages)?;
+        let programs = programs(&messages, PACKAGE)?;
         ensure!(programs.len() == TESTS.len(), "of the tests {TESTS:?} cargo built {programs:?}");
         Ok(Self { programs })
     }
@@ -50,12 +51,13 @@ impl Suite {
     }
 }
 
-/// Paths of the test programs in cargo's messages.
-fn programs(messages: &str) -> Result<Vec<PathBuf>> {
+/// Paths of a package's test programs in cargo's messages: others may have tests of the same name.
+fn programs(messages: &str, package: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
-        let is_test = message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
+        let of_package = message["package_id"].as_str().is_some_and(|id| id.contains(&format!("#{package}@")));
+        let is_test = of_package && message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
         if let Some(path) = message["executable"].as_str().filter(|_| is_test) {
             found.push(PathBuf::from(path));
         }
@@ -70,11 +72,12 @@ mod tests {
     #[test]
     fn only_test_programs_are_taken_from_cargos_messages() {
         let messages = r#"
-{"reason":"compiler-artifact","target":{"kind":["lib"]},"profile":{"test":false},"executable":null}
-{"reason":"compiler-artifact","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/xtask"}
-{"reason":"compiler-artifact","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["lib"]},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/a"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/b#b@0.1.0","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-2"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(programs(messages).unwrap(), [PathBuf::from("/t/deps/kernel-1")]);
+        assert_eq!(programs(messages, "a").unwrap(), [PathBuf::from("/t/deps/kernel-1")]);
     }
 }
