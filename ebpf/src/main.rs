@@ -9,6 +9,7 @@
 
 mod batch;
 mod maps;
+mod object;
 mod report;
 mod skb;
 mod sweep;
@@ -96,14 +97,3 @@ pub fn batch_pending_v6(_ctx: RawTracePointContext) -> i32 {
 pub fn clocks(_ctx: RawTracePointContext) -> i32 {
     sweep::clocks()
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: nothing in these programs can panic; the verifier would refuse a program that reached this loop.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

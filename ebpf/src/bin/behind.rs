@@ -3,6 +3,9 @@
 #![no_std]
 #![no_main]
 
+#[path = "../object.rs"]
+mod object;
+
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::helpers::generated::bpf_redirect;
@@ -30,14 +33,3 @@ pub fn redirect(ctx: TcContext) -> i32 {
         _ => TC_ACT_UNSPEC,
     }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: nothing in these programs can panic; the verifier would refuse a program that reached this loop.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

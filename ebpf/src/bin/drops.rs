@@ -3,6 +3,9 @@
 #![no_std]
 #![no_main]
 
+#[path = "../object.rs"]
+mod object;
+
 use aya_ebpf::btf_maps::{Array, PerCpuArray, PerCpuHashMap};
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::{btf_map, raw_tracepoint};
@@ -66,14 +69,3 @@ fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
     // SAFETY: the helper checks the address itself.
     unsafe { bpf_probe_read_kernel((base + u64::from(offset)) as *const T) }.unwrap_or_default()
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: nothing in this program can panic; the verifier would refuse a program that reached this loop.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -8,6 +8,8 @@
 #[path = "../maps.rs"]
 #[allow(dead_code, reason = "the floor works on some of the datapath's maps")]
 mod maps;
+#[path = "../object.rs"]
+mod object;
 #[path = "../report.rs"]
 mod report;
 
@@ -307,14 +309,3 @@ fn now_ns() -> u64 {
     // SAFETY: the helper takes no arguments and reads a clock.
     unsafe { bpf_ktime_get_ns() }
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: nothing in these programs can panic; the verifier would refuse a program that reached this loop.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -4,6 +4,9 @@
 #![no_std]
 #![no_main]
 
+#[path = "../object.rs"]
+mod object;
+
 use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
@@ -58,14 +61,3 @@ fn parse(frame: &Frame<'_>) -> Result<Packet, Counter> {
     let (ethertype, offset) = packet::ethernet(frame)?;
     packet::network(frame, ethertype, offset)
 }
-
-#[cfg(not(test))]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo) -> ! {
-    // SAFETY: nothing in this program can panic; the verifier would refuse a program that reached this loop.
-    unsafe { core::hint::unreachable_unchecked() }
-}
-
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
