@@ -14,8 +14,6 @@ use crate::row::{Aim, Row};
 use crate::samples::number;
 
 const DAY_BUCKETS: u64 = 24 * 3600 / 10;
-/// Once a minute: each look goes over all that is not normal.
-const LOOK_EVERY: u64 = 6;
 const START_UNIX_NS: u64 = 1_700_000_000_000_000_000;
 /// Mean connections per bucket; those of one bucket scatter by as much.
 const MEANS: [f64; 4] = [2.0, 5.0, 10.0, 40.0];
@@ -78,9 +76,7 @@ fn false_incidents(seed: u64) -> Vec<String> {
         let now_unix_ns = bucket.start_unix_ns + scale.bucket_ns;
         batch.buckets = vec![bucket];
         engine.edges(&batch);
-        if at % LOOK_EVERY == 0 {
-            engine.tick(now_unix_ns);
-        }
+        engine.tick(now_unix_ns);
     }
     engine.incidents().map(|incident| incident.kind.clone()).collect()
 }

@@ -149,11 +149,11 @@ impl Engine {
     pub fn tick(&mut self, now_unix_ns: u64) -> Vec<Incident> {
         let mut found = Vec::new();
         for (name, edge) in &mut self.edges {
-            let mut anomalous = false;
+            let mut ripe = false;
             for seen in &mut edge.views {
-                anomalous |= seen.series.tick(now_unix_ns);
+                ripe |= seen.series.tick(now_unix_ns);
             }
-            if anomalous {
+            if ripe {
                 found.extend(look(name, edge, &self.nodes, &self.scale, now_unix_ns));
             }
         }

@@ -61,6 +61,10 @@ pub struct Series {
     latest_unix_ns: Option<u64>,
     /// End of the oldest open bucket, so that asking for it touches nothing else: ten thousand edges don't fit a cache.
     due_unix_ns: u64,
+    /// When it was last asked whether a spike may be complete.
+    asked_unix_ns: u64,
+    /// Whether something came so late that the answer then would have been another.
+    changed: bool,
 }
 
 impl Series {
@@ -78,6 +82,8 @@ impl Series {
             on_end: 0,
             latest_unix_ns: None,
             due_unix_ns: u64::MAX,
+            asked_unix_ns: 0,
+            changed: false,
         }
     }
 
@@ -119,6 +125,7 @@ impl Series {
         }
         let judged = self.anomalous.partition_point(|bucket| bucket.start_unix_ns < start);
         if let Some(known) = self.anomalous.get_mut(judged).filter(|bucket| bucket.start_unix_ns == start) {
+            self.changed = true;
             return known.add(part);
         }
         self.open.insert(place, nameless(part));
@@ -128,7 +135,8 @@ impl Series {
         self.due_unix_ns = self.open.front().map_or(u64::MAX, |oldest| oldest.start_unix_ns + oldest.length_ns);
     }
 
-    /// Judges the buckets that nothing more is expected for; forgets what is too old. Whether anything is anomalous.
+    /// Judges the buckets that nothing more is expected for; forgets what is too old. Whether there may be a spike that
+    /// has become complete since the last call, or has changed.
     pub fn tick(&mut self, now_unix_ns: u64) -> bool {
         let settled = now_unix_ns.saturating_sub(self.scale.settle_ns);
         while self.due_unix_ns <= settled {
@@ -139,7 +147,15 @@ impl Series {
         while self.anomalous.front().is_some_and(|bucket| bucket.start_unix_ns < oldest) {
             self.anomalous.pop_front();
         }
-        !self.anomalous.is_empty()
+        let ripe = self.anomalous.iter().rev().map(|bucket| self.ripe_at(bucket)).find(|at| *at <= now_unix_ns);
+        let is_new = ripe.is_some_and(|at| at > self.asked_unix_ns);
+        self.asked_unix_ns = now_unix_ns;
+        std::mem::take(&mut self.changed) || is_new
+    }
+
+    /// When a spike that ends with this bucket is complete.
+    const fn ripe_at(&self, bucket: &EdgeBucket) -> u64 {
+        bucket.start_unix_ns + bucket.length_ns + self.scale.join_ns + self.scale.settle_ns
     }
 
     /// Anomalous buckets, oldest first: those judged, and those open that are so already.
@@ -227,6 +243,7 @@ impl Series {
             // What lasts is no spike: from here on it is what this edge is like.
             self.learn(&bucket);
         }
+        self.changed |= self.ripe_at(&bucket) <= self.asked_unix_ns;
         let place = self.anomalous.partition_point(|known| known.start_unix_ns < bucket.start_unix_ns);
         self.anomalous.insert(place, bucket);
         if self.anomalous.len() > ANOMALOUS_MAX {
