@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, ProgramArray, RingBuf};
-use aya::programs::{ProgramFd, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun, TestRunOptions};
+use aya::programs::{
+    ProgramFd, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp,
+};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -23,6 +25,7 @@ pub(crate) const RING_RUNS: u32 = 20_000;
 
 const CLASSIFIERS: [&str; 8] =
     ["empty", "known", "unknown", "submit", "event", "event_now", "stage_random", "stage_next"];
+const XDP_EMPTY: &str = "xdp_empty";
 const WALKS: [&str; 4] = ["walk", "walk_and_take", "clear_flows", "clear_floor"];
 
 /// The loaded floor programs.
@@ -44,6 +47,8 @@ impl Floor {
             let program: &mut SchedClassifier = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().context(name)?;
         }
+        let program: &mut Xdp = ebpf.program_mut(XDP_EMPTY).context(XDP_EMPTY)?.try_into()?;
+        program.load().context(XDP_EMPTY)?;
         for name in WALKS {
             let program: &mut RawTracePoint = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().context(name)?;
@@ -53,7 +58,14 @@ impl Floor {
 
     /// Mean ns of `runs` runs with this frame.
     pub(crate) fn time(&self, name: &'static str, frame: &[u8], runs: u32) -> Result<f64> {
-        time(self.ebpf.program(name).context(name)?.try_into()?, frame, runs)
+        let program: &SchedClassifier = self.ebpf.program(name).context(name)?.try_into()?;
+        time(program, frame, runs)
+    }
+
+    /// Mean ns of `runs` runs of nothing where the driver hands packets over.
+    pub(crate) fn time_xdp_empty(&self, frame: &[u8], runs: u32) -> Result<f64> {
+        let program: &Xdp = self.ebpf.program(XDP_EMPTY).context(XDP_EMPTY)?.try_into()?;
+        time(program, frame, runs)
     }
 
     /// Runs a walk once.
@@ -119,10 +131,14 @@ impl Floor {
 
 /// Mean ns of `runs` runs of the datapath's ingress program.
 pub(crate) fn time_ingress(kernel: &mut Kernel, frame: &[u8], runs: u32) -> Result<f64> {
-    time(kernel.classifier("ingress")?, frame, runs)
+    time(&*kernel.classifier("ingress")?, frame, runs)
 }
 
-fn time(program: &SchedClassifier, frame: &[u8], runs: u32) -> Result<f64> {
+/// Mean ns of `runs` runs of a program with this frame.
+pub(crate) fn time<'a, P>(program: &'a P, frame: &'a [u8], runs: u32) -> Result<f64>
+where
+    P: TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
     let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::new() };
     let nanos = program.test_run(options)?.duration.as_nanos();
     Ok(number(u64::try_from(nanos)?))

@@ -7,8 +7,9 @@ use etherparse::PacketBuilder;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::tcp::State;
 use synscope_datapath::kernel::{Kernel, Options};
+use synscope_datapath::xdp::Passing;
 
-use crate::floor::{Floor, ingress, pin_to_one_cpu, time_in_parts, time_ingress};
+use crate::floor::{Floor, ingress, pin_to_one_cpu, time, time_in_parts, time_ingress};
 use crate::row::{Aim, Row};
 use crate::samples::median;
 
@@ -30,7 +31,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     let many = many(&mut floor, &mut kernel)?;
     let new = new(&mut floor, &mut kernel, &mut rings)?;
     let [stamped, given] = event(&floor, &mut rings[0])?;
-    Ok(vec![hot, many, new, stamped, given])
+    let passing = xdp_pass(&floor)?;
+    Ok(vec![hot, many, new, stamped, given, passing])
 }
 
 /// The same established connection again and again, less an empty program.
@@ -104,6 +106,17 @@ fn event(floor: &Floor, ring: &mut RingBuf<MapData>) -> Result<[Row; 2]> {
     let least = median(&least);
     let row = |name, ours: &[f64], aim| Row::beside(name, median(ours), "ns net", least, aim);
     Ok([row("event-producer", &stamped, Aim::RatioAtMost(1.3)), row("event-producer-without-clock", &given, Aim::None)])
+}
+
+/// Parsing and passing where the driver hands packets over, less an empty program.
+fn xdp_pass(floor: &Floor) -> Result<Row> {
+    let passing = Passing::load()?;
+    let frame = client_frame(Flags::Ack)?;
+    let mut ours = Vec::new();
+    for _round in 0..ROUNDS {
+        ours.push(time(passing.program()?, &frame, RUNS)? - floor.time_xdp_empty(&frame, RUNS)?);
+    }
+    Ok(Row::alone("packet-xdp-pass", median(&ours), "ns net", Aim::None))
 }
 
 /// A program that changes the packet before it calls the one under test.

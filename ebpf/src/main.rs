@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 
 mod batch;
+mod linear;
 mod maps;
 mod object;
 mod report;

@@ -16,11 +16,12 @@ mod report;
 use core::ffi::c_void;
 use core::ptr;
 
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP, TC_ACT_UNSPEC};
 use aya_ebpf::btf_maps::{Array, HashMap, ProgramArray};
 use aya_ebpf::helpers::generated::{bpf_for_each_map_elem, bpf_ktime_get_ns, bpf_map_delete_elem};
-use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint};
-use aya_ebpf::programs::{RawTracePointContext, TcContext};
+use aya_ebpf::macros::{btf_map, classifier, raw_tracepoint, xdp};
+use aya_ebpf::programs::{RawTracePointContext, TcContext, XdpContext};
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::{Flow, FlowKey};
@@ -62,6 +63,12 @@ static REPLAYED: Array<u64, 1> = Array::new();
 #[classifier]
 pub fn empty(_ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
+}
+
+/// The same where the driver hands packets over.
+#[xdp]
+pub fn xdp_empty(_ctx: XdpContext) -> u32 {
+    XDP_PASS
 }
 
 /// Parse, one lookup, two plain counters.

@@ -3,7 +3,10 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
+#[path = "../linear.rs"]
+mod linear;
 #[path = "../object.rs"]
 mod object;
 
@@ -30,6 +33,9 @@ struct Frame<'a>(&'a XdpContext);
 impl Bytes for Frame<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(bytes) = linear::read(self.0.data(), self.0.data_end(), offset) {
+            return Some(bytes);
+        }
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         // SAFETY: the helper checks the offset against the packet and writes all N bytes when it returns 0.
         let refused = unsafe { bpf_xdp_load_bytes(self.0.ctx, offset as u32, bytes.as_mut_ptr().cast(), N as u32) };

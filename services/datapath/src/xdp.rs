@@ -11,6 +11,8 @@ use synscope_bus::command::datapath::HookStatus;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_XDP"));
 
+const PROGRAM: &str = "pass";
+
 /// Why the program is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
@@ -85,6 +87,12 @@ impl Passing {
         self.interfaces.remove(interface);
     }
 
+    /// The program, to be run without a packet of the wire.
+    pub fn program(&self) -> Result<&Xdp, XdpError> {
+        let program = self.ebpf.program(PROGRAM).ok_or(XdpError::Missing(PROGRAM))?;
+        Ok(program.try_into()?)
+    }
+
     /// Packets that were parsed, and those that were not, by why.
     pub fn counts(&self) -> Result<(u64, BTreeMap<&'static str, u64>), XdpError> {
         let sum = |name: &'static str, index: u32| {
@@ -116,6 +124,6 @@ impl Passing {
 }
 
 fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, XdpError> {
-    let program = ebpf.program_mut("pass").ok_or(XdpError::Missing("pass"))?;
+    let program = ebpf.program_mut(PROGRAM).ok_or(XdpError::Missing(PROGRAM))?;
     Ok(program.try_into()?)
 }
