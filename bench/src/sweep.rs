@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::tcp::State;
-use synscope_bus::command::datapath::TopConntrack;
+use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_datapath::conntrack;
 use synscope_datapath::kernel::{Kernel, Options, Table};
 use synscope_datapath::names::Names;
@@ -34,7 +34,7 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         let (floor, kernel) = load(ENTRIES)?;
         fill(&mut kernel.table_v4()?, ENTRIES, |_| FRESH)?;
         rows.push(nothing_expired(&floor, &kernel)?);
-        rows.push(snapshot(&kernel)?);
+        rows.extend(snapshot(&kernel)?);
         rows.push(half_expired(&floor, &kernel)?);
     }
     let (_floor, kernel) = load(MANY_ENTRIES)?;
@@ -80,15 +80,21 @@ fn half_expired(floor: &Floor, kernel: &Kernel) -> Result<Row> {
     Ok(Row::beside("sweep-500k-half-expired", median(&ours), "ns/entry", median(&least), Aim::RatioAtMost(1.2)))
 }
 
-/// Who fills the table, beside the bare reading of every entry into user space.
-fn snapshot(kernel: &Kernel) -> Result<Row> {
+/// A page of the list, and who fills the table, beside the bare reading of every entry into user space.
+fn snapshot(kernel: &Kernel) -> Result<[Row; 2]> {
     let names = Names::default();
-    let (mut ours, mut least) = (Vec::new(), Vec::new());
-    for _round in 0..SLOW_ROUNDS {
+    let (mut page, mut top, mut least) = (Vec::new(), Vec::new(), Vec::new());
+    let query = ListConntrack { limit: 1000, ..ListConntrack::default() };
+    for _round in 0..ROUNDS {
         least.push(per_entry(|| Ok(kernel.each_v4(|key, flow| _ = black_box((key, flow)))?))?);
-        ours.push(per_entry(|| Ok(conntrack::top(kernel, &names, &TopConntrack { limit: 10 }).map(drop)?))?);
+        page.push(per_entry(|| Ok(conntrack::list(kernel, &names, &query).map(drop)?))?);
+        top.push(per_entry(|| Ok(conntrack::top(kernel, &names, &TopConntrack { limit: 10 }).map(drop)?))?);
     }
-    Ok(Row::beside("snapshot-500k", median(&ours), "ns/entry", median(&least), Aim::RatioAtMost(1.2)))
+    let least = median(&least);
+    Ok([
+        Row::beside("snapshot-500k", median(&page), "ns/entry", least, Aim::RatioAtMost(1.2)),
+        Row::beside("snapshot-500k-top", median(&top), "ns/entry", least, Aim::None),
+    ])
 }
 
 fn per_entry(pass: impl FnOnce() -> Result<()>) -> Result<f64> {

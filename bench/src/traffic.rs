@@ -1,5 +1,6 @@
 //! What traffic between two network namespaces feels of observe mode on the client's interface, both directions: ten
-//! pairs of runs with and without it, in turn, and each pair in the other order than the one before.
+//! pairs of runs with and without it. A run is not in one piece: both runs of a pair are cut into slices that take turns,
+//! because what else the machine does changes from second to second by more than what is measured.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,16 +18,42 @@ use crate::row::{Aim, Row};
 use crate::samples::{mean_of_ten, median, number, quantile};
 
 const PAIRS: usize = 10;
-const BULK: Duration = Duration::from_millis(2500);
+/// Slices of each run of a pair.
+const SLICES: usize = 16;
+const BULK: Duration = Duration::from_millis(150);
 const BULK_WRITE: usize = 128 << 10;
-const ROUND_TRIPS: usize = 20_000;
+const ROUND_TRIPS: usize = 2000;
 const PORT: u16 = 5201;
 
-/// Bytes/s of a bulk transfer, and the 99th percentile of round trips, µs.
+/// Bytes/s of bulk transfers, and the 99th percentile of round trips, µs.
 #[derive(Clone, Copy)]
 struct Felt {
     throughput: f64,
     p99_us: f64,
+}
+
+/// The slices of one run so far.
+#[derive(Default)]
+struct Run {
+    bytes: u64,
+    took: Duration,
+    round_trips_us: Vec<f64>,
+}
+
+impl Run {
+    fn slice(&mut self) -> Result<()> {
+        let (bytes, took) = bulk()?;
+        self.bytes += bytes;
+        self.took += took;
+        round_trips(&mut self.round_trips_us)
+    }
+
+    fn felt(&mut self) -> Felt {
+        Felt {
+            throughput: number(self.bytes) / self.took.as_secs_f64(),
+            p99_us: quantile(&mut self.round_trips_us, 990),
+        }
+    }
 }
 
 /// All rows about traffic.
@@ -45,20 +72,25 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
         // Sender and receiver each on a CPU of its own: where the scheduler puts them differs from run to run by more
         // than what is measured.
         pin_to_one_cpu()?;
-        feel()?;
-        for round in 0..PAIRS {
-            if round.is_multiple_of(2) {
-                without.push(feel()?);
-                with.push(feel_observed(&mut kernel)?);
-            } else {
-                with.push(feel_observed(&mut kernel)?);
-                without.push(feel()?);
+        Run::default().slice()?;
+        for _pair in 0..PAIRS {
+            let (mut plain, mut observed) = (Run::default(), Run::default());
+            for slice in 0..SLICES {
+                if slice.is_multiple_of(2) {
+                    plain.slice()?;
+                    while_observed(&mut kernel, &mut observed)?;
+                } else {
+                    while_observed(&mut kernel, &mut observed)?;
+                    plain.slice()?;
+                }
             }
+            without.push(plain.felt());
+            with.push(observed.felt());
         }
         Ok(())
     })?;
     let connections = kernel.counter(Counter::Inserted)?;
-    ensure!(connections >= 2 * PAIRS as u64, "only {connections} connections were tracked");
+    ensure!(connections >= 2 * (PAIRS * SLICES) as u64, "only {connections} connections were tracked");
 
     let of = |felt: &[Felt], figure: fn(&Felt) -> f64| median(&felt.iter().map(figure).collect::<Vec<_>>());
     let ratios = |figure: fn(&Felt) -> f64| -> Result<[f64; PAIRS]> {
@@ -79,21 +111,17 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     ])
 }
 
-/// With observe mode on the way.
-fn feel_observed(kernel: &mut Kernel) -> Result<Felt> {
+/// A slice with observe mode on the way.
+fn while_observed(kernel: &mut Kernel, run: &mut Run) -> Result<()> {
     let [ingress, egress] = Hook::ALL.map(|hook| attach::first(kernel, "eth0", hook, None));
     let attached = (ingress?, egress?);
-    let felt = feel();
+    let felt = run.slice();
     drop(attached);
     felt
 }
 
-fn feel() -> Result<Felt> {
-    Ok(Felt { throughput: bulk()?, p99_us: round_trips()? })
-}
-
-/// Sends as fast as it goes; what the server has read by the end, bytes/s.
-fn bulk() -> Result<f64> {
+/// Sends as fast as it goes: what the server has read by the end, and how long that took.
+fn bulk() -> Result<(u64, Duration)> {
     let mut stream = TcpStream::connect((SERVER, PORT))?;
     stream.write_all(b"b")?;
     let (chunk, start) = (vec![0; BULK_WRITE], Instant::now());
@@ -103,23 +131,22 @@ fn bulk() -> Result<f64> {
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut told = [0; 8];
     stream.read_exact(&mut told)?;
-    Ok(number(u64::from_be_bytes(told)) / start.elapsed().as_secs_f64())
+    Ok((u64::from_be_bytes(told), start.elapsed()))
 }
 
-/// One byte there and one byte back, again and again.
-fn round_trips() -> Result<f64> {
+/// One byte there and one byte back, again and again; how long each took, µs.
+fn round_trips(took_us: &mut Vec<f64>) -> Result<()> {
     let mut stream = TcpStream::connect((SERVER, PORT))?;
     stream.set_nodelay(true)?;
     stream.write_all(b"r")?;
-    let mut took = Vec::with_capacity(ROUND_TRIPS);
     let mut byte = [0];
     for _trip in 0..ROUND_TRIPS {
         let start = Instant::now();
         stream.write_all(&byte)?;
         stream.read_exact(&mut byte)?;
-        took.push(start.elapsed().as_secs_f64() * 1e6);
+        took_us.push(start.elapsed().as_secs_f64() * 1e6);
     }
-    Ok(quantile(&mut took, 990))
+    Ok(())
 }
 
 /// Reads and tells how much it was, or answers each byte, as the first byte asks.

@@ -1,10 +1,10 @@
 //! Reading the connection tables for people.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use foldhash::fast::RandomState;
 use synscope_abi::flow::{Endpoint, Flow, FlowKey};
 use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::{ConntrackEntry, ConntrackPart, ConntrackTop, ListConntrack, TopConntrack};
@@ -58,31 +58,60 @@ pub fn list(kernel: &Kernel, names: &Names, query: &ListConntrack) -> Result<Con
 pub fn top(kernel: &Kernel, names: &Names, query: &TopConntrack) -> Result<Vec<ConntrackTop>, ConntrackError> {
     let limit = usize::from(query.limit).clamp(1, LIMIT_MAX);
     // By address first, and never more of them than the tables have entries: names cost more to compare.
-    let mut pairs: HashMap<(IpAddr, IpAddr, u16), (u64, u64)> = HashMap::new();
+    let mut pairs: HashMap<(IpAddr, IpAddr, u16), Share, RandomState> = HashMap::default();
     each(kernel, |_, tuple, flow| {
-        let sum = pairs.entry((tuple.source, tuple.destination, tuple.destination_port)).or_default();
-        sum.0 += 1;
-        sum.1 = sum.1.saturating_add(flow.bytes[0]).saturating_add(flow.bytes[1]);
+        let bytes = flow.bytes[0].saturating_add(flow.bytes[1]);
+        pairs
+            .entry((tuple.source, tuple.destination, tuple.destination_port))
+            .or_default()
+            .add(Share { entries: 1, bytes });
     })?;
-    let mut edges: HashMap<(Party<'_>, Party<'_>, u16), (u64, u64)> = HashMap::new();
-    for ((source, destination, port), (entries, bytes)) in pairs {
-        let sum = edges.entry((Party::of(names, source), Party::of(names, destination), port)).or_default();
-        sum.0 += entries;
-        sum.1 = sum.1.saturating_add(bytes);
+    // A pair of addresses without names is an edge of its own; those with names may be of one workload.
+    let mut top = Vec::with_capacity(pairs.len());
+    let mut named: HashMap<Edge<'_>, Share, RandomState> = HashMap::default();
+    for ((source, destination, port), share) in pairs {
+        let edge = (Party::of(names, source), Party::of(names, destination), port);
+        if matches!(edge, (Party::Address(_), Party::Address(_), _)) {
+            top.push((edge, share));
+        } else {
+            named.entry(edge).or_default().add(share);
+        }
     }
-    let mut top: Vec<_> = edges.into_iter().collect();
+    top.extend(named);
     // Ties go by name, so that one table gives one answer.
-    top.sort_unstable_by_key(|(edge, (entries, bytes))| (Reverse((*entries, *bytes)), *edge));
-    top.truncate(limit);
-    let line = |((source, destination, destination_port), (entries, bytes)): (_, _)| ConntrackTop {
-        source: Party::to_string(&source),
-        destination: Party::to_string(&destination),
+    let rank = |a: &(Edge<'_>, Share), b: &(Edge<'_>, Share)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+    if top.len() > limit {
+        // Sorting all of them would take longer than reading the table.
+        top.select_nth_unstable_by(limit, rank);
+        top.truncate(limit);
+    }
+    top.sort_unstable_by(rank);
+    let line = |((source, destination, destination_port), share): (Edge<'_>, Share)| ConntrackTop {
+        source: source.to_string(),
+        destination: destination.to_string(),
         destination_port,
-        entries,
-        bytes,
+        entries: share.entries,
+        bytes: share.bytes,
     };
     Ok(top.into_iter().map(line).collect())
 }
+
+/// What an edge has of the tables: more entries come first, then more bytes.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    entries: u64,
+    bytes: u64,
+}
+
+impl Share {
+    fn add(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// Who opens connections, to whom, and to which port.
+type Edge<'a> = (Party<'a>, Party<'a>, u16);
 
 /// One end of an edge.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
