@@ -67,7 +67,7 @@ pub fn event(record: &Event, names: &Names, clock: WallClock) -> Result<FlowEven
             Verdict::Forwarded => flow::Verdict::Forwarded,
             Verdict::Dropped => flow::Verdict::Dropped,
         },
-        drop_reason: (reason != Reason::None).then(|| reason.name().to_owned()),
+        drop_reason: (verdict == Verdict::Dropped && reason != Reason::None).then(|| reason.name().to_owned()),
         protocol: record.protocol,
         source: client.to_string(),
         source_port: u16::from_be_bytes(record.client_port),
@@ -181,9 +181,12 @@ mod tests {
             reason: Reason::CtMapInsertionFailed as u8,
             ..record()
         };
-        let event = event(&record, &Names::default(), CLOCK).unwrap();
-        assert_eq!(event.verdict, flow::Verdict::Dropped);
-        assert_eq!(event.drop_reason.as_deref(), Some("CT_MAP_INSERTION_FAILED"));
+        let dropped = event(&record, &Names::default(), CLOCK).unwrap();
+        assert_eq!(dropped.verdict, flow::Verdict::Dropped);
+        assert_eq!(dropped.drop_reason.as_deref(), Some("CT_MAP_INSERTION_FAILED"));
+        let passed = Event { kind: EventKind::Refused as u8, verdict: Verdict::Forwarded as u8, ..record };
+        let passed = event(&passed, &Names::default(), CLOCK).unwrap();
+        assert_eq!((passed.kind, passed.drop_reason), (FlowKind::Refused, None), "it was not dropped");
     }
 
     #[test]

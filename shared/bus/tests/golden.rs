@@ -4,7 +4,13 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use rmpv::Value;
+use serde::{Serialize, de::DeserializeOwned};
 use synscope_bus::{
+    command::datapath::{
+        ConntrackEntry, ConntrackPart, ConntrackTop, HookStatus, ListConntrack, Status, TableStatus, TopConntrack,
+    },
+    document::{Desired, Endpoints},
+    life::Health,
     message::{
         Message,
         edge::{EdgeBatch, EdgeBucket},
@@ -142,18 +148,77 @@ fn incident() -> Incident {
     }
 }
 
-fn check<M: Message + PartialEq + std::fmt::Debug + Default>(message: &M) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
-    let bytes = rmp_serde::to_vec_named(message).unwrap();
-    let json = serde_json::to_string_pretty(message).unwrap() + "\n";
-    let (bytes_file, json_file) =
-        (folder.join(format!("{}.msgpack", M::SCHEMA)), folder.join(format!("{}.json", M::SCHEMA)));
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(&bytes_file, &bytes).unwrap();
-        fs::write(&json_file, &json).unwrap();
+fn status() -> Status {
+    Status {
+        node: "node-a".into(),
+        mode: "enforce".into(),
+        hooks: vec![HookStatus {
+            interface: "eth0".into(),
+            hook: "ingress".into(),
+            attached: true,
+            mechanism: "tcx, first in order".into(),
+            why: None,
+        }],
+        tables: vec![TableStatus { family: 4, live: 10, max: 2048 }],
+        counters: BTreeMap::from([("inserted".into(), 90)]),
+        desired: Some(Desired { conntrack_entries: Some(8192) }),
+        desired_error: Some("does not fit".into()),
+        sweep_cost_ns: Some(40_000_000),
+        edges_refused: 1,
+        foreign_records: 2,
     }
-    assert_eq!(fs::read_to_string(&json_file).unwrap(), json, "BLESS=1?");
-    assert!(fs::read(&bytes_file).unwrap() == bytes, "BLESS=1?");
+}
+
+fn connections() -> ConntrackPart {
+    ConntrackPart {
+        entries: vec![ConntrackEntry {
+            protocol: 6,
+            source: "10.0.1.2".into(),
+            source_port: 40_000,
+            source_workload: Some("shop/order".into()),
+            destination: "10.0.2.2".into(),
+            destination_port: 80,
+            state: "established".into(),
+            packets_forward: 3,
+            server_latency_ns: Some(216_000),
+            ..ConntrackEntry::default()
+        }],
+        next: Some("17".into()),
+    }
+}
+
+/// The message's bytes and how they read, beside those that were blessed.
+fn pin<M: Serialize>(name: &str, message: &M) -> Vec<u8> {
+    pin_json(name, message);
+    let bytes = rmp_serde::to_vec_named(message).unwrap();
+    pin_bytes(&format!("{name}.msgpack"), &bytes);
+    bytes
+}
+
+fn pin_json(name: &str, message: &impl Serialize) {
+    let json = serde_json::to_string_pretty(message).unwrap() + "\n";
+    pin_bytes(&format!("{name}.json"), json.as_bytes());
+}
+
+fn pin_bytes(name: &str, bytes: &[u8]) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, bytes).unwrap();
+    }
+    let blessed = fs::read(&file).unwrap();
+    assert!(blessed == bytes, "{name} is {:?}, BLESS=1?", String::from_utf8_lossy(bytes));
+}
+
+fn check<M: Message + PartialEq + std::fmt::Debug + Default>(message: &M) {
+    check_named(M::SCHEMA, message);
+}
+
+/// The bytes are pinned, other versions of the writer are understood.
+fn check_named<M>(name: &str, message: &M)
+where
+    M: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug + Default,
+{
+    let bytes = pin(name, message);
     assert_eq!(&rmp_serde::from_slice::<M>(&bytes).unwrap(), message);
 
     // A newer writer's field is ignored, at every depth.
@@ -202,4 +267,37 @@ fn signal_is_pinned() {
 #[test]
 fn incident_is_pinned() {
     check(&incident());
+}
+
+#[test]
+fn commands_are_pinned() {
+    let list = ListConntrack { address: Some("10.0.1.2".into()), limit: 100, ..ListConntrack::default() };
+    check_named("command-conntrack-list", &list);
+    check_named("command-conntrack-list-answer", &connections());
+    check_named("command-conntrack-top", &TopConntrack { limit: 10 });
+    let line = ConntrackTop { source: "shop/order".into(), entries: 9, bytes: 540, ..ConntrackTop::default() };
+    let bytes = pin("command-conntrack-top-answer", &vec![line.clone()]);
+    assert_eq!(rmp_serde::from_slice::<Vec<ConntrackTop>>(&bytes).unwrap(), [line]);
+    pin("command-status-answer", &status());
+    let health =
+        Health { service: "datapath".into(), node: "node-a".into(), nats_connected: true, ..Health::default() };
+    check_named("command-health-answer", &health);
+}
+
+#[test]
+fn an_older_datapaths_status_is_understood() {
+    let read: Status = rmp_serde::from_slice(&rmp_serde::to_vec_named(&status()).unwrap()).unwrap();
+    assert_eq!(read, status());
+    assert_eq!(rmp_serde::from_slice::<Status>(&[0x80]).unwrap(), Status::default());
+}
+
+/// Documents are JSON in their buckets.
+#[test]
+fn documents_are_pinned() {
+    let desired = Desired { conntrack_entries: Some(8192) };
+    pin_json("document-desired", &desired);
+    let workloads = BTreeMap::from([("10.0.1.2".parse().unwrap(), "shop/order".into())]);
+    pin_json("document-endpoints", &Endpoints { workloads });
+    assert_eq!(serde_json::from_str::<Desired>("{}").unwrap(), Desired::default());
+    assert_eq!(serde_json::from_str::<Endpoints>(r#"{"from_the_future": 1}"#).unwrap(), Endpoints::default());
 }

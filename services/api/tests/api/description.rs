@@ -1,12 +1,25 @@
-//! The `OpenAPI` document lists every route, and is whole.
+//! The `OpenAPI` document lists every route, and is whole. `BLESS=1 cargo test -p synscope-api` writes the copy in
+//! `docs/`, so that a change of the contract is seen in review.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use synscope_api::{openapi, routes};
 
 fn document() -> Value {
     openapi::document(&routes::all())
+}
+
+#[test]
+fn the_copy_in_docs_is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let text = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    assert!(fs::read_to_string(&file).unwrap() == text, "docs/openapi.json is not what the routes say: BLESS=1?");
 }
 
 /// Every `$ref` in it.
