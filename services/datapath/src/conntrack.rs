@@ -68,16 +68,16 @@ pub fn top(kernel: &Kernel, names: &Names, query: &TopConntrack) -> Result<Vec<C
     })?;
     // A pair of addresses without names is an edge of its own; those with names may be of one workload.
     let mut top = Vec::with_capacity(pairs.len());
-    let mut named: HashMap<Edge<'_>, Share, RandomState> = HashMap::default();
+    let mut of_workloads: HashMap<Edge<'_>, Share, RandomState> = HashMap::default();
     for ((source, destination, port), share) in pairs {
         let edge = (Party::of(names, source), Party::of(names, destination), port);
         if matches!(edge, (Party::Address(_), Party::Address(_), _)) {
             top.push((edge, share));
         } else {
-            named.entry(edge).or_default().add(share);
+            of_workloads.entry(edge).or_default().add(share);
         }
     }
-    top.extend(named);
+    top.extend(of_workloads);
     // Ties go by name, so that one table gives one answer.
     let rank = |a: &(Edge<'_>, Share), b: &(Edge<'_>, Share)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
     if top.len() > limit {
