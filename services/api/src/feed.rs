@@ -68,7 +68,7 @@ pub fn start(app: &App, kept: Duration) {
     tokio::spawn(follow_incidents(app.clone()));
     tokio::spawn(services::follow(app.clone()));
     let (feeds, store) = (app.feeds.clone(), app.store.clone());
-    stored(app, Stream::Slows, None, move |message| {
+    stored(app, Stream::Slows, None, move |message, _| {
         let Some(received) = lock(&feeds.slows).read::<FlowBatch>(&message) else { return };
         let mut slows = lock(&store.slows);
         for event in received.message.events {
@@ -76,14 +76,14 @@ pub fn start(app: &App, kept: Duration) {
         }
     });
     let (feeds, store) = (app.feeds.clone(), app.store.clone());
-    stored(app, Stream::Edges, Some(kept), move |message| {
+    stored(app, Stream::Edges, Some(kept), move |message, _| {
         let Some(received) = lock(&feeds.edges).read::<EdgeBatch>(&message) else { return };
         lock(&store.edges).add(received.message, unix_now_ns());
     });
     let (feeds, store) = (app.feeds.clone(), app.store.clone());
-    stored(app, Stream::Signals, Some(kept), move |message| {
+    stored(app, Stream::Signals, Some(kept), move |message, stored_unix_ns| {
         let Some(received) = lock(&feeds.signals).read::<NodeSignals>(&message) else { return };
-        lock(&store.signals).add(received.message, unix_now_ns());
+        lock(&store.signals).add(received.message, stored_unix_ns, unix_now_ns());
     });
 }
 
@@ -132,13 +132,12 @@ async fn follow_incidents(app: App) {
 /// How far a stream was read: the stream's time of making, and the last number.
 type Place = (OffsetDateTime, u64);
 
+/// What is done with a message, and with the time when the server stored it, Unix ns.
+trait Take: FnMut(async_nats::Message, u64) {}
+impl<F: FnMut(async_nats::Message, u64)> Take for F {}
+
 /// Reads a stream from its start, or from `kept` ago, and goes on where it was after each break.
-fn stored(
-    app: &App,
-    stream: Stream,
-    kept: Option<Duration>,
-    mut each: impl FnMut(async_nats::Message) + Send + 'static,
-) {
+fn stored(app: &App, stream: Stream, kept: Option<Duration>, mut each: impl Take + Send + 'static) {
     let life = app.life.clone();
     tokio::spawn(async move {
         let connection = life.connection();
@@ -159,7 +158,7 @@ async fn read_on(
     stream: Stream,
     kept: Option<Duration>,
     place: &mut Option<Place>,
-    each: &mut impl FnMut(async_nats::Message),
+    each: &mut impl Take,
 ) -> anyhow::Result<()> {
     let connection = life.connection();
     let server = connection.life();
@@ -180,10 +179,10 @@ async fn read_on(
         match timeout(AGAIN, messages.next()).await {
             Ok(Some(message)) => {
                 let message = message?;
-                if let Ok(info) = message.info() {
-                    *place = Some((created, info.stream_sequence));
-                }
-                each(message.message);
+                let Ok(info) = message.info() else { continue };
+                *place = Some((created, info.stream_sequence));
+                let stored_unix_ns = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
+                each(message.message, stored_unix_ns);
             }
             Ok(None) => break,
             Err(_elapsed) => {}

@@ -43,6 +43,7 @@ impl Answer for Exposition {
 pub async fn get(call: Call, _: Nothing) -> Result<Exposition, Problem> {
     let mut scrape = Scrape::default();
     let latest: Vec<_> = lock(&call.app.store.signals).latest().values().cloned().collect();
+    scrape.clocks(&call.app, &latest);
     scrape.tables(&latest);
     scrape.edges(&call.app);
     scrape.feeds(&call.app);
@@ -81,6 +82,18 @@ impl Scrape {
             family.get_or_create(&labels).set(value);
         }
         self.registry.register(name, help, family);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "offsets of clocks are far below 2^53 ns")]
+    fn clocks(&mut self, app: &App, latest: &[Arc<NodeSignals>]) {
+        let signals = lock(&app.store.signals);
+        let offset = |of: &Arc<NodeSignals>| {
+            let ns = signals.clock_offset_ns(&of.node)?;
+            Some((vec![("node", of.node.clone())], ns as f64 / 1e9))
+        };
+        let offsets: Vec<_> = latest.iter().filter_map(offset).collect();
+        drop(signals);
+        self.gauge("node_clock_offset_seconds", "How far a node's clock is behind the NATS server's", offsets);
     }
 
     /// Sources that were not read have no sample: never zero in its place.

@@ -39,6 +39,9 @@ pub struct Node {
     pub last_signal_unix_ns: Option<u64>,
     /// How long ago that was, ms.
     pub signal_age_ms: Option<u64>,
+    /// How far its clock is behind the NATS server's, ns: the least of five minutes' readings of the server's time less
+    /// the node's; none when there were none. What happened on two nodes can be ordered no finer than their difference.
+    pub clock_offset_ns: Option<i64>,
     /// Its connection table by its latest signals: the fuller one, with the counters of both.
     pub conntrack: Observed<Conntrack>,
     /// `observe` or `enforce`, or why that is not known.
@@ -69,7 +72,10 @@ pub fn fill_ratio(live: u64, max: u64) -> Option<f64> {
 }
 
 fn node(app: &App, name: String) -> Node {
-    let signals = lock(&app.store.signals).latest().get(&name).cloned();
+    let (signals, clock_offset_ns) = {
+        let signals = lock(&app.store.signals);
+        (signals.latest().get(&name).cloned(), signals.clock_offset_ns(&name))
+    };
     let unheard = || Observed::NotObserved { reason: format!("no datapath of node {name:?} was heard of") };
     let datapath =
         lock(&app.store.services).datapath(&name).and_then(|instance| instance.status.clone()).unwrap_or_else(unheard);
@@ -77,6 +83,7 @@ fn node(app: &App, name: String) -> Node {
     Node {
         last_signal_unix_ns: last,
         signal_age_ms: last.map(|last| unix_now_ns().saturating_sub(last) / 1_000_000),
+        clock_offset_ns,
         conntrack: signals.map(|signals| signals.conntrack.clone()).unwrap_or_default(),
         mode: part(&datapath, |status| status.mode.clone()),
         tables: part(&datapath, |status| {

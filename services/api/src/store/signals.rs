@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use synscope_bus::clock::ClockOffset;
 use synscope_bus::message::signal::NodeSignals;
 
 /// Nodes of which the latest signals are kept; a further one's are not.
@@ -12,6 +13,7 @@ pub const NODES_MAX: usize = 4096;
 #[derive(Debug)]
 pub struct Signals {
     latest: BTreeMap<String, Arc<NodeSignals>>,
+    clocks: BTreeMap<String, ClockOffset>,
     past: BTreeMap<(u64, String), Arc<NodeSignals>>,
     bound: usize,
     kept_ns: u64,
@@ -22,11 +24,19 @@ pub struct Signals {
 impl Signals {
     /// None yet; `bound` are kept over all nodes, for `kept_ns`.
     pub const fn new(bound: usize, kept_ns: u64) -> Self {
-        Self { latest: BTreeMap::new(), past: BTreeMap::new(), bound, kept_ns, forgotten: 0, refused: 0 }
+        Self {
+            latest: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            past: BTreeMap::new(),
+            bound,
+            kept_ns,
+            forgotten: 0,
+            refused: 0,
+        }
     }
 
-    /// Takes a reading.
-    pub fn add(&mut self, signals: NodeSignals, now_unix_ns: u64) {
+    /// Takes a reading; `stored_unix_ns` is when the server stored it, by its clock.
+    pub fn add(&mut self, signals: NodeSignals, stored_unix_ns: u64, now_unix_ns: u64) {
         let signals = Arc::new(signals);
         let known = self.latest.contains_key(&signals.node);
         if !known && self.latest.len() >= NODES_MAX {
@@ -37,6 +47,7 @@ impl Signals {
         if latest.time_unix_ns <= signals.time_unix_ns {
             *latest = signals.clone();
         }
+        self.clocks.entry(signals.node.clone()).or_default().add(signals.time_unix_ns, stored_unix_ns);
         self.past.insert((signals.time_unix_ns, signals.node.clone()), signals);
         let oldest = now_unix_ns.saturating_sub(self.kept_ns);
         while let Some(first) = self.past.first_entry() {
@@ -52,6 +63,11 @@ impl Signals {
     /// The latest of each node.
     pub const fn latest(&self) -> &BTreeMap<String, Arc<NodeSignals>> {
         &self.latest
+    }
+
+    /// The server's time less the node's, ns; none for a node that was never heard of.
+    pub fn clock_offset_ns(&self, node: &str) -> Option<i64> {
+        self.clocks.get(node)?.ns()
     }
 
     /// Those in the window (`until` is outside), oldest first; of each node the last in each step of `step_ns`.
@@ -101,7 +117,7 @@ mod tests {
         for time_unix_ns in times {
             for node in ["a", "b"] {
                 let reading = NodeSignals { node: node.into(), time_unix_ns, ..NodeSignals::default() };
-                signals.add(reading, time_unix_ns);
+                signals.add(reading, time_unix_ns + 2, time_unix_ns);
             }
         }
         signals
@@ -121,6 +137,7 @@ mod tests {
         let signals = filled(10, 10..30);
         assert_eq!((signals.len(), signals.forgotten()), (10, 30));
         assert_eq!(signals.latest()["a"].time_unix_ns, 29);
+        assert_eq!((signals.clock_offset_ns("a"), signals.clock_offset_ns("c")), (Some(2), None));
         assert_eq!(filled(100, [10, 2000].into_iter()).len(), 2);
     }
 }

@@ -131,6 +131,8 @@ async fn every_route_tells_what_was_heard() {
     assert_eq!(nodes[0]["mode"]["value"], json!("observe"));
     assert_eq!(nodes[0]["tables"]["value"][0]["fill_ratio"], json!(0.25));
     assert!(number(&nodes, "/0/signal_age_ms") < 60_000);
+    // One machine, one clock: what is left is the time that a message took.
+    assert!(number(&nodes, "/0/clock_offset_ns") < 5_000_000_000, "{nodes}");
 
     let edges = service.json_when("/v1/edges", |edges| edges.as_array().unwrap().len() == 2).await;
     let edge = &edges[0];
