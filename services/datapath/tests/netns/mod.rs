@@ -51,8 +51,10 @@ impl Line {
         line
     }
 
+    /// Joins the wire's two ends, by a bridge that says nothing itself: one that snoops multicast joins a group, and its
+    /// IGMP report is one more entry in a table.
     pub(crate) fn bridge(&self) {
-        ip(&format!("-n {} link add name bridge type bridge forward_delay 0", self.wire));
+        ip(&format!("-n {} link add name bridge type bridge forward_delay 0 mcast_snooping 0", self.wire));
         for end in ["c", "s"] {
             ip(&format!("-n {} link set {end} master bridge", self.wire));
         }
