@@ -33,7 +33,7 @@ pub struct Shape<const KEY: usize> {
 type Slots<const KEY: usize> = ArrayOfMaps<Shape<KEY>, { TABLE_SLOTS as usize }>;
 
 /// The table in use at [`CURRENT`], behind one indirection so that user space can put another in its place; the one it
-/// replaces stays at [`RETIRING`] until its entries have moved.
+/// replaces stays in a slot of [`RETIRING`] until its entries have moved.
 ///
 /// [`CURRENT`]: synscope_abi::settings::CURRENT
 /// [`RETIRING`]: synscope_abi::settings::RETIRING

@@ -11,7 +11,7 @@ use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
-use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings};
+use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings, TABLE_SLOTS};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
@@ -48,26 +48,33 @@ impl Pass {
     }
 }
 
-/// Sweeps the table in use and the refused SYNs beside it. Returns 0, or a negative errno when there is no table or no
+/// Sweeps the tables and the refused SYNs beside them. Returns 0, or a negative errno when there is no table or no
 /// settings.
 #[inline(always)]
 pub fn table<const N: usize>(slot: &impl TableSlot<N>, pending: &PendingTable<N>) -> i32 {
-    let (Some(table), Some(mut pass)) = (slot.get(CURRENT), Pass::begin()) else {
+    let Some(mut pass) = Pass::begin() else {
         return -ENOENT;
     };
     let callback: Callback<FlowKey<N>, Pass> = visit::<N>;
-    // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
-    // calls, and `pass` lives until the helper returns.
-    let visited = unsafe {
-        bpf_for_each_map_elem(
-            ptr::from_ref(table).cast_mut().cast(),
-            callback as *mut c_void,
-            ptr::from_mut(&mut pass).cast(),
-            0,
-        )
-    };
-    if visited < 0 {
-        return visited as i32;
+    let mut at = 0;
+    while at < TABLE_SLOTS {
+        let Some(table) = slot.get(at) else {
+            return -ENOENT;
+        };
+        // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
+        // calls, and `pass` lives until the helper returns.
+        let visited = unsafe {
+            bpf_for_each_map_elem(
+                ptr::from_ref(table).cast_mut().cast(),
+                callback as *mut c_void,
+                ptr::from_mut(&mut pass).cast(),
+                0,
+            )
+        };
+        if visited < 0 {
+            return visited as i32;
+        }
+        at += 1;
     }
     let callback: PendingCallback<PendingKey<N>, Pass> = visit_pending::<N>;
     // SAFETY: the map is a static of this object, the callback has the signature that the kernel calls, and `pass`
@@ -161,13 +168,13 @@ fn over(kind: EventKind, at_ns: u64) -> Note {
     Note { kind, verdict: Verdict::Forwarded, reason: Reason::None, at_ns }
 }
 
-/// Moves every entry of the retiring IPv4 table into the one in use.
+/// Moves every entry of the retiring IPv4 tables into the one in use.
 #[inline(always)]
 pub fn retire_v4() -> i32 {
     retire(&FLOWS_V4, move_v4)
 }
 
-/// Moves every entry of the retiring IPv6 table into the one in use.
+/// Moves every entry of the retiring IPv6 tables into the one in use.
 #[inline(always)]
 pub fn retire_v6() -> i32 {
     retire(&FLOWS_V6, move_v6)
@@ -175,21 +182,24 @@ pub fn retire_v6() -> i32 {
 
 #[inline(always)]
 fn retire<const N: usize>(slot: &impl TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
-    let Some(table) = slot.get(RETIRING) else {
-        return 0;
-    };
-    let mut unused = 0_u64;
-    // SAFETY: the table pointer came from the map-in-map lookup, and the callback has the signature that the kernel
-    // calls.
-    let visited = unsafe {
-        bpf_for_each_map_elem(
-            ptr::from_ref(table).cast_mut().cast(),
-            callback as *mut c_void,
-            ptr::from_mut(&mut unused).cast(),
-            0,
-        )
-    };
-    if visited < 0 { visited as i32 } else { 0 }
+    for retiring in RETIRING {
+        let Some(table) = slot.get(retiring) else { continue };
+        let mut unused = 0_u64;
+        // SAFETY: the table pointer came from the map-in-map lookup, and the callback has the signature that the
+        // kernel calls.
+        let visited = unsafe {
+            bpf_for_each_map_elem(
+                ptr::from_ref(table).cast_mut().cast(),
+                callback as *mut c_void,
+                ptr::from_mut(&mut unused).cast(),
+                0,
+            )
+        };
+        if visited < 0 {
+            return visited as i32;
+        }
+    }
+    0
 }
 
 // One function per family: a callback finds the table in use by itself, because the verifier takes no map pointer out

@@ -1,5 +1,7 @@
 //! Connection tracking of one packet.
 
+use core::ptr;
+
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
@@ -119,23 +121,30 @@ pub fn from_retiring<const N: usize>(
     table: &Table<N>,
     key: &FlowKey<N>,
 ) -> Option<*mut Flow> {
-    let retiring = slot.get(RETIRING)?;
-    let old = retiring.get_ptr(key)?;
-    // SAFETY: the entry stays allocated while the program runs (RCU).
-    let moved = table.insert(key, unsafe { &*old }, u64::from(BPF_NOEXIST));
-    if moved == Ok(()) {
-        count(Counter::Moved);
-    }
-    match moved {
-        Ok(()) | Err(RACED) => {
-            let _gone_already = retiring.remove(key);
-            table.get_ptr_mut(key)
+    for retiring in RETIRING {
+        let Some(retiring) = slot.get(retiring) else { continue };
+        // A resize has just begun: what another CPU put there since we looked is in its place.
+        if ptr::eq(retiring, table) {
+            continue;
         }
-        Err(_) => {
-            count(Counter::MoveFailed);
-            Some(old.cast_mut())
+        let Some(old) = retiring.get_ptr(key) else { continue };
+        // SAFETY: the entry stays allocated while the program runs (RCU).
+        let moved = table.insert(key, unsafe { &*old }, u64::from(BPF_NOEXIST));
+        if moved == Ok(()) {
+            count(Counter::Moved);
         }
+        return match moved {
+            Ok(()) | Err(RACED) => {
+                let _gone_already = retiring.remove(key);
+                table.get_ptr_mut(key)
+            }
+            Err(_) => {
+                count(Counter::MoveFailed);
+                Some(old.cast_mut())
+            }
+        };
     }
+    None
 }
 
 /// Books a packet into its entry.

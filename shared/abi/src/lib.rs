@@ -28,7 +28,7 @@ pub mod timeout;
 
 /// Version of everything in this crate that pinned maps hold. Raised with each change of a layout or of a meaning, so
 /// that a newer service recognises pins it must not adopt.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Most entries a conntrack table can be given: the limit Cilium uses as well (`1 << 24`).
 pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
