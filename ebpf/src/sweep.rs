@@ -21,8 +21,6 @@ use crate::report::{self, Note};
 const EEXIST: i64 = 17;
 /// No table, or no settings.
 pub const ENOENT: i32 = 2;
-/// A refused SYN is not sent again after 64 s: the longest pause between two copies with `tcp_syn_retries` = 6.
-const PENDING_NS: u64 = 66_000_000_000;
 
 type Callback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Flow, *mut C) -> i64;
 type PendingCallback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Pending, *mut C) -> i64;
@@ -108,13 +106,14 @@ pub unsafe extern "C" fn visit<const N: usize>(
     // SAFETY: the settings map outlives the program.
     let timeouts = unsafe { &(*pass.settings).timeouts };
     // A state that is none is a torn or foreign entry: it goes.
-    let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, state, timeouts));
+    let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, timeouts.of(state)));
     if expired {
         // A handshake that was never finished is worth an event; the end of a finished one was told before.
         if matches!(State::from_number(state), Some(State::SynSent | State::SynReceived)) {
             // SAFETY: key and value are valid until the entry is deleted, which is below.
             let (key, flow) = unsafe { (&*key, &*flow) };
-            report::event(key, flow, &over(EventKind::Expired, pass.now_ns));
+            let (verdict, reason) = (Verdict::Forwarded, Reason::None);
+            report::event(key, flow, &Note { kind: EventKind::Expired, verdict, reason, at_ns: pass.now_ns });
         }
         // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
         let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
@@ -144,7 +143,9 @@ pub unsafe extern "C" fn visit_pending<const N: usize>(
     let pass = unsafe { &mut *pass };
     // SAFETY: the kernel passes this entry's key and value, valid during the call.
     let (key, pending) = unsafe { (&*key, &*pending) };
-    if pass.now_ns.saturating_sub(pending.last_ns) <= PENDING_NS {
+    // SAFETY: the settings map outlives the program.
+    let timeouts = unsafe { &(*pass.settings).timeouts };
+    if !is_expired(pass.now, pending.last_seen_jiffies, timeouts.pending) {
         return 0;
     }
     let Some(flow) = swept_flow() else {
@@ -154,18 +155,19 @@ pub unsafe extern "C" fn visit_pending<const N: usize>(
     conntrack::adopt(flow, pending, true);
     flow.syn_retries = flow.syn_retries.saturating_sub(1);
     let flow_key = key.flow;
+    let note = Note {
+        kind: EventKind::PendingExpired,
+        verdict: Verdict::from_number(pending.verdict).unwrap_or(Verdict::Forwarded),
+        reason: Reason::from_number(pending.reason).unwrap_or(Reason::None),
+        at_ns: pass.now_ns,
+    };
     // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
     let refused = unsafe { bpf_map_delete_elem(table, ptr::from_ref(key).cast()) };
     if refused == 0 {
         count(Counter::PendingExpired);
-        report::event(&flow_key, flow, &over(EventKind::PendingExpired, pass.now_ns));
+        report::event(&flow_key, flow, &note);
     }
     0
-}
-
-#[inline(always)]
-fn over(kind: EventKind, at_ns: u64) -> Note {
-    Note { kind, verdict: Verdict::Forwarded, reason: Reason::None, at_ns }
 }
 
 /// Moves every entry of the retiring IPv4 tables into the one in use.

@@ -109,7 +109,7 @@ fn track<const N: usize>(
     if let Some(flow) = found {
         // SAFETY: the entry stays allocated while the program runs (RCU). Another CPU may write it at the same time:
         // each direction has its own counters, and handshake fields are ordered by TCP itself.
-        book(&key, unsafe { &mut *flow }, &seen);
+        book(&key, unsafe { &mut *flow }, &seen, pending);
     }
     Fate::Next
 }
@@ -149,7 +149,7 @@ pub fn from_retiring<const N: usize>(
 
 /// Books a packet into its entry.
 #[inline(always)]
-fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting) {
+fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pending: &PendingTable<N>) {
     match conntrack::book(flow, seen, now_ns) {
         Outcome::Counted => {}
         Outcome::Event(kind) => tell(key, flow, kind),
@@ -158,10 +158,46 @@ fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting) {
             if let Some(kind) = event {
                 tell(key, flow, kind);
             }
-            conntrack::open(flow, seen, now_ns());
-            tell(key, flow, EventKind::Opened);
+            renew(key, flow, seen, pending);
         }
+        Outcome::Waits => {
+            count(Counter::SynOverLive);
+            let pending_key = PendingKey { flow: *key, initial_sequence: seen.sequence };
+            // SAFETY: the value stays allocated while the program runs (RCU).
+            let earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
+            let waits = conntrack::remember(earlier, seen, now_ns(), Verdict::Forwarded, Reason::None);
+            if let Some(value) = waits
+                && pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err()
+            {
+                count(Counter::PendingFailed);
+            }
+        }
+        Outcome::Answers => {
+            let initial_sequence = seen.acknowledgement.wrapping_sub(1);
+            let waits = pending.get_ptr(PendingKey { flow: *key, initial_sequence });
+            // SAFETY: the value stays allocated while the program runs (RCU).
+            if waits.is_some_and(|waits| unsafe { (*waits).ifindex } == seen.ifindex) {
+                tell(key, flow, EventKind::Abandoned);
+                renew(key, flow, seen, pending);
+            } else {
+                count(if flow.ifindex == seen.ifindex { Counter::StraySynAck } else { Counter::SeenElsewhere });
+            }
+        }
+        Outcome::Stray => count(Counter::StraySynAck),
     }
+}
+
+/// Begins the entry anew, with the first segment of another connection over its five-tuple.
+#[inline(always)]
+fn renew<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pending: &PendingTable<N>) {
+    let now = now_ns();
+    conntrack::open(flow, seen, now);
+    let pending_key = PendingKey { flow: *key, initial_sequence: flow.initial_sequence };
+    if let Some(earlier) = pending.get_ptr(pending_key) {
+        // SAFETY: the value stays allocated while the program runs (RCU).
+        conntrack::adopt(flow, unsafe { &*earlier }, tcp::is_syn(seen.tcp_flags));
+    }
+    opened(key, flow, pending, &pending_key, now);
 }
 
 /// What came of making an entry.
@@ -181,12 +217,14 @@ fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &Flow
         return Began::Here(Fate::Next);
     };
     conntrack::open(flow, seen, now);
-    let is_tcp = seen.protocol == PROTOCOL_TCP;
     let pending_key = PendingKey { flow: *key, initial_sequence: flow.initial_sequence };
-    if is_tcp && flow.initial_sequence != 0 {
-        // SAFETY: the value is copied out at once; a torn copy would need two CPUs handling copies of one SYN.
-        if let Some(refused) = unsafe { pending.get(pending_key) } {
-            conntrack::adopt(flow, refused, tcp::is_syn(seen.tcp_flags));
+    let mut earlier = None;
+    if flow.initial_sequence != 0 {
+        // SAFETY: the value stays allocated while the program runs (RCU); a torn one would need two CPUs handling copies
+        // of one SYN.
+        earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
+        if let Some(earlier) = earlier {
+            conntrack::adopt(flow, earlier, tcp::is_syn(seen.tcp_flags));
         }
     }
     match table.insert(key, &*flow, u64::from(BPF_NOEXIST)) {
@@ -195,32 +233,46 @@ fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &Flow
             if N == 16 {
                 count(Counter::InsertedV6);
             }
-            if flow.refused_syns > 0 {
-                let _gone_or_evicted = pending.remove(pending_key);
-                count(Counter::PendingAdopted);
-            }
-            if is_tcp && flow.syn_ns == 0 {
-                count(Counter::MidStream);
-            }
-            report::event(key, flow, &forwarded(EventKind::Opened, now));
+            opened(key, flow, pending, &pending_key, now);
             Began::Here(Fate::Next)
         }
         Err(RACED) => {
             count(Counter::InsertRaced);
             Began::Elsewhere
         }
-        Err(errno) => Began::Here(refused(key, flow, seen, pending, &pending_key, errno, now)),
+        Err(errno) => Began::Here(refused(key, flow, seen, pending, &pending_key, earlier, errno, now)),
     }
+}
+
+/// A connection has its entry: the SYNs remembered of it are in there, and it is told.
+#[inline(always)]
+fn opened<const N: usize>(
+    key: &FlowKey<N>,
+    flow: &Flow,
+    pending: &PendingTable<N>,
+    pending_key: &PendingKey<N>,
+    now: u64,
+) {
+    if flow.refused_syns > 0 {
+        let _gone = pending.remove(pending_key);
+        count(Counter::PendingAdopted);
+    }
+    if key.protocol == PROTOCOL_TCP && flow.syn_ns == 0 {
+        count(Counter::MidStream);
+    }
+    report::event(key, flow, &forwarded(EventKind::Opened, now));
 }
 
 /// No entry for this packet: count why, remember the SYN, and decide whether it goes on.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "inlined: they are what its only caller has")]
 fn refused<const N: usize>(
     key: &FlowKey<N>,
     flow: &Flow,
     seen: &Sighting,
     pending: &PendingTable<N>,
     pending_key: &PendingKey<N>,
+    earlier: Option<&Pending>,
     errno: i32,
     now: u64,
 ) -> Fate {
@@ -234,28 +286,17 @@ fn refused<const N: usize>(
         count(Counter::Untracked);
         return Fate::Next;
     }
-    let again = flow.refused_syns > 0;
-    // A copy seen at another place of this node is the same packet, not another refusal.
-    let same_place = flow.ifindex == seen.ifindex && flow.hook == seen.hook;
-    if !again || same_place {
-        let value = Pending {
-            first_ns: flow.syn_ns,
-            last_ns: now,
-            refused: flow.refused_syns.saturating_add(1),
-            ifindex: flow.ifindex,
-            hook: flow.hook,
-            origin: flow.origin,
-            reserved: [0; 6],
-        };
+    let drop = drops_on_full(key, seen.from);
+    let (kind, verdict) =
+        if drop { (EventKind::Dropped, Verdict::Dropped) } else { (EventKind::Refused, Verdict::Forwarded) };
+    let reason = Reason::CtMapInsertionFailed;
+    if let Some(value) = conntrack::remember(earlier, seen, now, verdict, reason) {
         count(match pending.insert(pending_key, &value, u64::from(BPF_ANY)) {
             Ok(()) => Counter::PendingStored,
             Err(_) => Counter::PendingFailed,
         });
     }
-    let drop = drops_on_full(key, seen.from);
-    let (kind, verdict) =
-        if drop { (EventKind::Dropped, Verdict::Dropped) } else { (EventKind::Refused, Verdict::Forwarded) };
-    report::event(key, flow, &Note { kind, verdict, reason: Reason::CtMapInsertionFailed, at_ns: now });
+    report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     if drop {
         count(Counter::DroppedFull);
         Fate::Drop

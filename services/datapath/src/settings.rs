@@ -41,12 +41,14 @@ pub struct TimeoutSettings {
     pub closed: u64,
     /// Anything but TCP.
     pub other: u64,
+    /// A SYN that was given no entry and does not come again.
+    pub pending: u64,
 }
 
 impl Default for TimeoutSettings {
     fn default() -> Self {
-        let Timeouts { handshake, established, closing, closed, other } = Timeouts::SECONDS;
-        Self { handshake, established, closing, closed, other }
+        let Timeouts { handshake, established, closing, closed, other, pending } = Timeouts::SECONDS;
+        Self { handshake, established, closing, closed, other, pending }
     }
 }
 
@@ -181,8 +183,8 @@ impl Settings {
 
     /// The kernel's time-outs.
     pub const fn kernel_timeouts(&self) -> Timeouts {
-        let TimeoutSettings { handshake, established, closing, closed, other } = self.timeouts;
-        Timeouts { handshake, established, closing, closed, other }
+        let TimeoutSettings { handshake, established, closing, closed, other, pending } = self.timeouts;
+        Timeouts { handshake, established, closing, closed, other, pending }
     }
 
     /// Length of a bucket.

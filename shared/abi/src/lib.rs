@@ -36,8 +36,9 @@ pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
 /// Capacity of a conntrack table until desired state says otherwise; Cilium's default for TCP.
 pub const CONNTRACK_ENTRIES_DEFAULT: u32 = 524_288;
 
-/// Capacity of the table of refused SYNs (LRU: the oldest go first).
-pub const PENDING_ENTRIES: usize = 16_384;
+/// Capacity of the table of SYNs that were given no entry: 1,000 new ones a second for as long as they are remembered.
+/// A hash, which refuses what it has no room for: an LRU would forget others without a word.
+pub const PENDING_ENTRIES: usize = 65_536;
 
 /// Size of the event ring in bytes: room for 32,768 records, 32 ms at a million events a second.
 pub const EVENT_RING_BYTES: usize = 4 << 20;

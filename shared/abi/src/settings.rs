@@ -42,7 +42,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
 }
 
-const _: () = assert!(core::mem::size_of::<Settings>() == 72);
+const _: () = assert!(core::mem::size_of::<Settings>() == 80);
 
 /// The kernel's two clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::{run, syn};
 
 #[test]
 fn the_kernel_sweeps_what_has_expired_and_nothing_else() {
-    let timeouts = Timeouts { handshake: 0, established: 1000, closing: 1000, closed: 1000, other: 1000 };
+    let timeouts = Timeouts { handshake: 0, other: 1000, ..Timeouts::SECONDS };
     let mut kernel = Kernel::load(&Options { timeouts, ..small(4096) }).unwrap();
     for port in 1..=2000 {
         run(&mut kernel, &syn(port, 7));
