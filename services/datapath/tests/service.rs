@@ -184,6 +184,9 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     talk.join().unwrap();
     let live = next(&mut signals, |signals: NodeSignals| signals.conntrack.value().map(|table| table.live)).await;
     assert!(live >= 1);
+    let swept = |signals: NodeSignals| signals.conntrack.value().and_then(|table| table.sweep_cost_ns);
+    let cost_ns = next(&mut signals, swept).await;
+    assert!((1..1_000_000_000).contains(&cost_ns), "what a sweep of a small table costs: {cost_ns} ns");
 
     ready(&connection).await;
     let port = early.local_addr().unwrap().port();
@@ -195,6 +198,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
     let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap().get(NODE).await.unwrap();
     assert!(endpoints.is_some(), "the others are told who lives here");
+    assert!(status(&connection).await.sweep_cost_ns.is_some());
     let hooks = status(&connection).await.hooks;
     assert!(hooks.len() == 2 && hooks.iter().all(|hook| hook.attached), "{hooks:?}");
 

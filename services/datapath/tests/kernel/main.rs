@@ -10,6 +10,8 @@ mod wire;
 mod full;
 mod handshake;
 mod parser;
+mod pending;
+mod pins;
 mod resize;
 mod reuse;
 mod sweep;

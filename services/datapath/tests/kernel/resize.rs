@@ -1,7 +1,6 @@
 //! Tables that take each other's place.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
@@ -10,6 +9,7 @@ use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::timeout::Timeouts;
 use synscope_datapath::kernel::{Kernel, KernelError, Options, Table};
 
+use crate::pins::Pins;
 use crate::wire::{small, wait_for};
 use crate::{run, syn};
 
@@ -87,29 +87,14 @@ fn a_resize_below_what_is_there_is_refused_and_changes_nothing() {
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 20);
 }
 
-/// Pins of a test's own, removed also when it fails.
-struct Pins(PathBuf);
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        Self(Path::new("/sys/fs/bpf").join(format!("synscope-test-{name}-{}", std::process::id())))
-    }
-
-    fn options(&self, entries: u32) -> Options<'_> {
-        Options { pins: Some(&self.0), ..small(entries) }
-    }
-
-    /// Does to the pinned IPv4 tables what a resize does first, and no more.
-    fn put(&self, slot: u32, table: &Table<4>) {
-        let slots = Map::ArrayOfMaps(MapData::from_pin(self.0.join("FLOWS_V4")).unwrap());
-        ArrayOfMaps::<_, Table<4>>::try_from(slots).unwrap().set(slot, table, 0).unwrap();
-    }
+fn pinned(pins: &Pins, entries: u32) -> Options<'_> {
+    Options { pins: Some(&pins.0), ..small(entries) }
 }
 
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _nothing_pinned = std::fs::remove_dir_all(&self.0);
-    }
+/// Does to the pinned IPv4 tables what a resize does first, and no more.
+fn put(pins: &Pins, slot: u32, table: &Table<4>) {
+    let slots = Map::ArrayOfMaps(MapData::from_pin(pins.0.join("FLOWS_V4")).unwrap());
+    ArrayOfMaps::<_, Table<4>>::try_from(slots).unwrap().set(slot, table, 0).unwrap();
 }
 
 fn new_table(entries: u32) -> Table<4> {
@@ -126,13 +111,13 @@ fn everywhere(kernel: &Kernel) -> usize {
 
 /// What a resize to a table that new connections fill at once leaves behind.
 fn with_leftovers(pins: &Pins) -> Kernel {
-    let mut kernel = Kernel::load(&pins.options(64)).unwrap();
+    let mut kernel = Kernel::load(&pinned(pins, 64)).unwrap();
     for port in 1..=40 {
         run(&mut kernel, &syn(port, 7));
     }
     let (old, new) = (kernel.table_v4().unwrap(), new_table(10));
-    pins.put(RETIRING[0], &old);
-    pins.put(CURRENT, &new);
+    put(pins, RETIRING[0], &old);
+    put(pins, CURRENT, &new);
     kernel.sweep().unwrap();
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 10, "as many as there is room for");
     assert_eq!((old.keys().count(), everywhere(&kernel)), (30, 40));
@@ -166,7 +151,7 @@ fn leftovers_move_with_sweeps_as_room_becomes_free_and_expire_where_they_are() {
     assert_eq!((table.keys().count(), everywhere(&kernel)), (10, 36));
 
     let timeouts = Timeouts { handshake: 0, ..Timeouts::SECONDS };
-    kernel.configure(&Options { timeouts, ..pins.options(64) }).unwrap();
+    kernel.configure(&Options { timeouts, ..pinned(&pins, 64) }).unwrap();
     wait_for("all expire", || {
         kernel.sweep().unwrap();
         (everywhere(&kernel) == 0).then_some(())
@@ -179,8 +164,8 @@ fn two_resizes_without_room_end_in_a_clear_refusal() {
     let pins = Pins::new("twice");
     let mut kernel = with_leftovers(&pins);
     let full = kernel.table_v4().unwrap();
-    pins.put(RETIRING[1], &full);
-    pins.put(CURRENT, &new_table(1));
+    put(&pins, RETIRING[1], &full);
+    put(&pins, CURRENT, &new_table(1));
     let refused = kernel.resize_v4(1000).unwrap_err();
     assert!(matches!(refused, KernelError::Unfinished { left: 39, .. }), "{refused}");
     assert_eq!(everywhere(&kernel), 40);
@@ -191,10 +176,10 @@ fn two_resizes_without_room_end_in_a_clear_refusal() {
 fn a_resize_that_death_interrupted_is_finished_at_the_next_start() {
     type Death = fn(&Pins, &Table<4>);
     let deaths: [(&str, u32, Death); 3] = [
-        ("before the new table is in use", 64, |pins, old| pins.put(RETIRING[1], old)),
+        ("before the new table is in use", 64, |pins, old| put(pins, RETIRING[1], old)),
         ("before the entries have moved", 128, |pins, old| {
-            pins.put(RETIRING[1], old);
-            pins.put(CURRENT, &new_table(128));
+            put(pins, RETIRING[1], old);
+            put(pins, CURRENT, &new_table(128));
         }),
         ("when some have moved", 128, |pins, old| {
             let mut new = new_table(128);
@@ -202,20 +187,20 @@ fn a_resize_that_death_interrupted_is_finished_at_the_next_start() {
             for (key, flow) in &moved {
                 new.insert(key, flow, 0).unwrap();
             }
-            pins.put(RETIRING[1], old);
-            pins.put(CURRENT, &new);
+            put(pins, RETIRING[1], old);
+            put(pins, CURRENT, &new);
         }),
     ];
     for (when, capacity, death) in deaths {
         let pins = Pins::new("death");
-        let mut kernel = Kernel::load(&pins.options(64)).unwrap();
+        let mut kernel = Kernel::load(&pinned(&pins, 64)).unwrap();
         for port in 1..=50 {
             run(&mut kernel, &syn(port, 7));
         }
         death(&pins, &kernel.table_v4().unwrap());
         drop(kernel);
 
-        let mut kernel = Kernel::load(&pins.options(9)).unwrap();
+        let mut kernel = Kernel::load(&pinned(&pins, 9)).unwrap();
         let [fill, _] = kernel.fill().unwrap();
         assert_eq!((fill.live, fill.max), (50, capacity.into()), "{when}");
         assert_eq!(kernel.table_v4().unwrap().keys().count(), 50, "{when}: none is left elsewhere");
