@@ -10,8 +10,9 @@ use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
-use synscope_abi::settings::{CURRENT, EXEMPT_PORTS, MODE_ENFORCE, ON_FULL_DROP, RETIRING};
+use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::tcp;
+use synscope_abi::verdict;
 
 use crate::maps::{
     FLOWS_V4, FLOWS_V6, PENDING_V4, PENDING_V6, PendingTable, SETTINGS, Table, TableSlot, count, new_flow,
@@ -286,9 +287,13 @@ fn refused<const N: usize>(
         count(Counter::Untracked);
         return Fate::Next;
     }
-    let drop = drops_on_full(key, seen.from);
-    let (kind, verdict) =
-        if drop { (EventKind::Dropped, Verdict::Dropped) } else { (EventKind::Refused, Verdict::Forwarded) };
+    let port = u16::from_be_bytes(if seen.from == Endpoint::A { key.port_b } else { key.port_a });
+    let verdict = match SETTINGS.get(0) {
+        Some(settings) => verdict::on_full(settings, seen.protocol, seen.tcp_flags, port),
+        None => Verdict::Forwarded,
+    };
+    let drop = verdict == Verdict::Dropped;
+    let kind = if drop { EventKind::Dropped } else { EventKind::Refused };
     let reason = Reason::CtMapInsertionFailed;
     if let Some(value) = conntrack::remember(earlier, seen, now, verdict, reason) {
         count(match pending.insert(pending_key, &value, u64::from(BPF_ANY)) {
@@ -303,25 +308,6 @@ fn refused<const N: usize>(
     } else {
         Fate::Next
     }
-}
-
-#[inline(always)]
-fn drops_on_full<const N: usize>(key: &FlowKey<N>, from: Endpoint) -> bool {
-    let Some(settings) = SETTINGS.get(0) else {
-        return false;
-    };
-    if settings.mode != MODE_ENFORCE || settings.on_full != ON_FULL_DROP {
-        return false;
-    }
-    let port = u16::from_be_bytes(if from == Endpoint::A { key.port_b } else { key.port_a });
-    let mut at = 0;
-    while at < EXEMPT_PORTS {
-        if settings.exempt_ports[at] == port {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, PerCpuArray, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use serde::{Deserialize, Serialize};
 use synscope_abi::ABI_VERSION;
 use synscope_abi::counter::Counter;
 use synscope_abi::flow::{Flow, FlowKey};
@@ -33,17 +34,30 @@ const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bar
 /// A conntrack table as user space sees it.
 pub type Table<const N: usize> = HashMap<MapData, FlowKey<N>, Flow>;
 
-/// What a full table does to a new connection.
+/// What the programs may do to packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Never change a packet's fate.
     #[default]
     Observe,
-    /// A full table drops the SYN, unless it goes to one of these ports (host byte order).
-    EnforceDrop {
-        /// Ports never refused.
+    /// A full table may refuse new connections.
+    Enforce {
+        /// What it does to them.
+        on_full: OnFull,
+        /// Ports never refused, host byte order.
         exempt_ports: [u16; EXEMPT_PORTS],
     },
+}
+
+/// What a full table does to a new connection, unless its port is exempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// Drops its SYN.
+    #[default]
+    Drop,
+    /// Lets it pass untracked.
+    Pass,
 }
 
 /// How full a table is.
@@ -124,7 +138,8 @@ impl Kernel {
     pub fn configure(&mut self, options: &Options<'_>) -> Result<(), KernelError> {
         let (mode, on_full, exempt_ports) = match options.mode {
             Mode::Observe => (MODE_OBSERVE, ON_FULL_PASS, [0; EXEMPT_PORTS]),
-            Mode::EnforceDrop { exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
+            Mode::Enforce { on_full: OnFull::Drop, exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
+            Mode::Enforce { on_full: OnFull::Pass, exempt_ports } => (MODE_ENFORCE, ON_FULL_PASS, exempt_ports),
         };
         let hz = self.jiffies_per_second()?;
         let timeouts = options.timeouts.times(hz);

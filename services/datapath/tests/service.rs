@@ -386,6 +386,28 @@ async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgott
     assert!(!agent.pins.join("link-eth7-ingress").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_table_does_to_new_connections_what_the_configuration_says() {
+    for (policy, passes) in [("drop", false), ("pass", true)] {
+        let more = format!("mode = 'enforce'\nconntrack_entries = 1\non_full = '{policy}'");
+        let mut agent = Agent::new("full", &more);
+        let store = tempfile::tempdir().unwrap();
+        let _nats = Server::start(agent.port, store.path());
+        let connection = agent.connect().await;
+        let _listener = agent.server();
+        agent.start();
+        ready(&connection).await;
+        let _fills_it = agent.client();
+        let server = ([10, 9, 0, 2], 80).into();
+        let limit = Duration::from_millis(500);
+        let second = within(&agent.line.client, || TcpStream::connect_timeout(&server, limit));
+        assert_eq!(second.is_ok(), passes, "{policy}");
+        let counters = status(&connection).await.counters;
+        assert!(counters["insert_failed_e2big"] > 0, "{counters:?}");
+        assert_eq!(counters["dropped_table_full"] == 0, passes, "{counters:?}");
+    }
+}
+
 #[test]
 fn a_wrong_configuration_names_the_key() {
     let output = |variable: &str, value: &str| {
@@ -395,5 +417,6 @@ fn a_wrong_configuration_names_the_key() {
     };
     assert!(output("SYNSCOPE_INTERFACE", "x").contains("did you mean \"interfaces\""));
     assert!(output("SYNSCOPE_TIME_SCALE", "-1").contains("\"time_scale\" is -1"));
+    assert!(output("SYNSCOPE_ON_FULL", "evict").contains("evict"));
     assert!(output("SYNSCOPE_CONFIG", "/nowhere.toml").contains("/nowhere.toml"));
 }

@@ -1,5 +1,5 @@
 //! What kernel programs and user space share: map keys and values, event records, limits, and the decisions
-//! (parsing, the TCP state machine, time-outs) that both sides must make alike.
+//! (parsing, the TCP state machine, time-outs, verdicts) that both sides must make alike.
 //!
 //! Everything here is `no_std` and free of kernel calls and clocks, so that kernel programs and ordinary host tests
 //! run the very same code. Types that cross the boundary are `repr(C)`, hold integers only, and have no padding:
@@ -25,6 +25,7 @@ mod pod;
 pub mod settings;
 pub mod tcp;
 pub mod timeout;
+pub mod verdict;
 
 /// Version of everything in this crate that pinned maps hold. Raised with each change of a layout or of a meaning, so
 /// that a newer service recognises pins it must not adopt.

@@ -9,14 +9,14 @@ use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::{FlowKey, Pending, PendingKey};
 use synscope_abi::settings::EXEMPT_PORTS;
 use synscope_abi::timeout::Timeouts;
-use synscope_datapath::kernel::{Kernel, Mode, Options};
+use synscope_datapath::kernel::{Kernel, Mode, OnFull, Options};
 
 use crate::netns::Line;
 use crate::pins::Pins;
 use crate::wire::{connect, listen, observe_on_wire, small, wait_for};
 use crate::{drain, run, syn};
 
-const DROP: Mode = Mode::EnforceDrop { exempt_ports: [0; EXEMPT_PORTS] };
+const DROP: Mode = Mode::Enforce { on_full: OnFull::Drop, exempt_ports: [0; EXEMPT_PORTS] };
 
 /// A table that its first entry fills, where refused SYNs are forgotten after a second.
 fn full(mode: Mode) -> Options<'static> {
