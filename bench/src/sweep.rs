@@ -31,13 +31,13 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     pin_to_one_cpu()?;
     let mut rows = Vec::new();
     {
-        let (floor, kernel) = load(ENTRIES)?;
+        let (floor, mut kernel) = load(ENTRIES)?;
         fill(&mut kernel.table_v4()?, ENTRIES, |_| FRESH)?;
-        rows.push(nothing_expired(&floor, &kernel)?);
+        rows.push(nothing_expired(&floor, &mut kernel)?);
         rows.extend(snapshot(&kernel)?);
-        rows.push(half_expired(&floor, &kernel)?);
+        rows.push(half_expired(&floor, &mut kernel)?);
     }
-    let (_floor, kernel) = load(MANY_ENTRIES)?;
+    let (_floor, mut kernel) = load(MANY_ENTRIES)?;
     fill(&mut kernel.table_v4()?, MANY_ENTRIES, |_| FRESH)?;
     let mut longest = 0.0_f64;
     for _round in 0..ROUNDS {
@@ -55,7 +55,7 @@ fn load(entries: u32) -> Result<(Floor, Kernel)> {
     Ok((floor, kernel))
 }
 
-fn nothing_expired(floor: &Floor, kernel: &Kernel) -> Result<Row> {
+fn nothing_expired(floor: &Floor, kernel: &mut Kernel) -> Result<Row> {
     let (mut ours, mut least) = (Vec::new(), Vec::new());
     for _round in 0..ROUNDS {
         least.push(per_entry(|| floor.walk("walk"))?);
@@ -65,7 +65,7 @@ fn nothing_expired(floor: &Floor, kernel: &Kernel) -> Result<Row> {
 }
 
 /// Every second entry goes. The floor's are as many and as old.
-fn half_expired(floor: &Floor, kernel: &Kernel) -> Result<Row> {
+fn half_expired(floor: &Floor, kernel: &mut Kernel) -> Result<Row> {
     let (mut ours, mut least) = (Vec::new(), Vec::new());
     let mut table = kernel.table_v4()?;
     let alternating = |number: u32| if number.is_multiple_of(2) { OLD } else { FRESH };

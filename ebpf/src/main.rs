@@ -45,25 +45,25 @@ pub fn egress_bare(ctx: TcContext) -> i32 {
     track::packet(&ctx, Hook::Egress, Link::Bare)
 }
 
-/// One pass over the IPv4 table and its refused SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
+/// One pass over the IPv4 tables and their refused SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
 #[raw_tracepoint]
 pub fn sweep_v4(_ctx: RawTracePointContext) -> i32 {
     sweep::table(&maps::FLOWS_V4, &maps::PENDING_V4)
 }
 
-/// One pass over the IPv6 table and its refused SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
+/// One pass over the IPv6 tables and their refused SYNs; never attached, run by `BPF_PROG_TEST_RUN`.
 #[raw_tracepoint]
 pub fn sweep_v6(_ctx: RawTracePointContext) -> i32 {
     sweep::table(&maps::FLOWS_V6, &maps::PENDING_V6)
 }
 
-/// Moves what is left in a retiring IPv4 table; never attached, run by `BPF_PROG_TEST_RUN`.
+/// Moves what is left in retiring IPv4 tables; never attached, run by `BPF_PROG_TEST_RUN`.
 #[raw_tracepoint]
 pub fn retire_v4(_ctx: RawTracePointContext) -> i32 {
     sweep::retire_v4()
 }
 
-/// Moves what is left in a retiring IPv6 table; never attached, run by `BPF_PROG_TEST_RUN`.
+/// Moves what is left in retiring IPv6 tables; never attached, run by `BPF_PROG_TEST_RUN`.
 #[raw_tracepoint]
 pub fn retire_v6(_ctx: RawTracePointContext) -> i32 {
     sweep::retire_v6()

@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_HASH;
-use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps, HashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use synscope_abi::batch::Batch;
 use synscope_abi::counter::{COUNTERS, Counter};
@@ -33,7 +33,7 @@ pub struct Shape<const KEY: usize> {
 type Slots<const KEY: usize> = ArrayOfMaps<Shape<KEY>, { TABLE_SLOTS as usize }>;
 
 /// The table in use at [`CURRENT`], behind one indirection so that user space can put another in its place; the one it
-/// replaces stays at [`RETIRING`] until its entries have moved.
+/// replaces stays in a slot of [`RETIRING`] until its entries have moved.
 ///
 /// [`CURRENT`]: synscope_abi::settings::CURRENT
 /// [`RETIRING`]: synscope_abi::settings::RETIRING
@@ -58,8 +58,8 @@ impl TableSlot<16> for Slots<{ size_of::<FlowKey<16>>() }> {
     }
 }
 
-/// Refused SYNs.
-pub type PendingTable<const N: usize> = LruHashMap<PendingKey<N>, Pending, PENDING_ENTRIES>;
+/// SYNs that were given no entry.
+pub type PendingTable<const N: usize> = HashMap<PendingKey<N>, Pending, PENDING_ENTRIES, BPF_F_NO_PREALLOC>;
 
 #[btf_map]
 pub static FLOWS_V4: Slots<{ size_of::<FlowKey<4>>() }> = Slots::new();

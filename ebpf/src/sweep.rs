@@ -11,7 +11,7 @@ use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
-use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings};
+use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings, TABLE_SLOTS};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
@@ -21,8 +21,6 @@ use crate::report::{self, Note};
 const EEXIST: i64 = 17;
 /// No table, or no settings.
 pub const ENOENT: i32 = 2;
-/// A refused SYN is not sent again after 64 s: the longest pause between two copies with `tcp_syn_retries` = 6.
-const PENDING_NS: u64 = 66_000_000_000;
 
 type Callback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Flow, *mut C) -> i64;
 type PendingCallback<K, C> = unsafe extern "C" fn(*mut c_void, *const K, *const Pending, *mut C) -> i64;
@@ -48,26 +46,33 @@ impl Pass {
     }
 }
 
-/// Sweeps the table in use and the refused SYNs beside it. Returns 0, or a negative errno when there is no table or no
+/// Sweeps the tables and the refused SYNs beside them. Returns 0, or a negative errno when there is no table or no
 /// settings.
 #[inline(always)]
 pub fn table<const N: usize>(slot: &impl TableSlot<N>, pending: &PendingTable<N>) -> i32 {
-    let (Some(table), Some(mut pass)) = (slot.get(CURRENT), Pass::begin()) else {
+    let Some(mut pass) = Pass::begin() else {
         return -ENOENT;
     };
     let callback: Callback<FlowKey<N>, Pass> = visit::<N>;
-    // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
-    // calls, and `pass` lives until the helper returns.
-    let visited = unsafe {
-        bpf_for_each_map_elem(
-            ptr::from_ref(table).cast_mut().cast(),
-            callback as *mut c_void,
-            ptr::from_mut(&mut pass).cast(),
-            0,
-        )
-    };
-    if visited < 0 {
-        return visited as i32;
+    let mut at = 0;
+    while at < TABLE_SLOTS {
+        let Some(table) = slot.get(at) else {
+            return -ENOENT;
+        };
+        // SAFETY: the table pointer came from the map-in-map lookup, the callback has the signature that the kernel
+        // calls, and `pass` lives until the helper returns.
+        let visited = unsafe {
+            bpf_for_each_map_elem(
+                ptr::from_ref(table).cast_mut().cast(),
+                callback as *mut c_void,
+                ptr::from_mut(&mut pass).cast(),
+                0,
+            )
+        };
+        if visited < 0 {
+            return visited as i32;
+        }
+        at += 1;
     }
     let callback: PendingCallback<PendingKey<N>, Pass> = visit_pending::<N>;
     // SAFETY: the map is a static of this object, the callback has the signature that the kernel calls, and `pass`
@@ -101,13 +106,14 @@ pub unsafe extern "C" fn visit<const N: usize>(
     // SAFETY: the settings map outlives the program.
     let timeouts = unsafe { &(*pass.settings).timeouts };
     // A state that is none is a torn or foreign entry: it goes.
-    let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, state, timeouts));
+    let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, timeouts.of(state)));
     if expired {
         // A handshake that was never finished is worth an event; the end of a finished one was told before.
         if matches!(State::from_number(state), Some(State::SynSent | State::SynReceived)) {
             // SAFETY: key and value are valid until the entry is deleted, which is below.
             let (key, flow) = unsafe { (&*key, &*flow) };
-            report::event(key, flow, &over(EventKind::Expired, pass.now_ns));
+            let (verdict, reason) = (Verdict::Forwarded, Reason::None);
+            report::event(key, flow, &Note { kind: EventKind::Expired, verdict, reason, at_ns: pass.now_ns });
         }
         // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
         let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
@@ -137,7 +143,9 @@ pub unsafe extern "C" fn visit_pending<const N: usize>(
     let pass = unsafe { &mut *pass };
     // SAFETY: the kernel passes this entry's key and value, valid during the call.
     let (key, pending) = unsafe { (&*key, &*pending) };
-    if pass.now_ns.saturating_sub(pending.last_ns) <= PENDING_NS {
+    // SAFETY: the settings map outlives the program.
+    let timeouts = unsafe { &(*pass.settings).timeouts };
+    if !is_expired(pass.now, pending.last_seen_jiffies, timeouts.pending) {
         return 0;
     }
     let Some(flow) = swept_flow() else {
@@ -147,27 +155,28 @@ pub unsafe extern "C" fn visit_pending<const N: usize>(
     conntrack::adopt(flow, pending, true);
     flow.syn_retries = flow.syn_retries.saturating_sub(1);
     let flow_key = key.flow;
+    let note = Note {
+        kind: EventKind::PendingExpired,
+        verdict: Verdict::from_number(pending.verdict).unwrap_or(Verdict::Forwarded),
+        reason: Reason::from_number(pending.reason).unwrap_or(Reason::None),
+        at_ns: pass.now_ns,
+    };
     // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
     let refused = unsafe { bpf_map_delete_elem(table, ptr::from_ref(key).cast()) };
     if refused == 0 {
         count(Counter::PendingExpired);
-        report::event(&flow_key, flow, &over(EventKind::PendingExpired, pass.now_ns));
+        report::event(&flow_key, flow, &note);
     }
     0
 }
 
-#[inline(always)]
-fn over(kind: EventKind, at_ns: u64) -> Note {
-    Note { kind, verdict: Verdict::Forwarded, reason: Reason::None, at_ns }
-}
-
-/// Moves every entry of the retiring IPv4 table into the one in use.
+/// Moves every entry of the retiring IPv4 tables into the one in use.
 #[inline(always)]
 pub fn retire_v4() -> i32 {
     retire(&FLOWS_V4, move_v4)
 }
 
-/// Moves every entry of the retiring IPv6 table into the one in use.
+/// Moves every entry of the retiring IPv6 tables into the one in use.
 #[inline(always)]
 pub fn retire_v6() -> i32 {
     retire(&FLOWS_V6, move_v6)
@@ -175,21 +184,24 @@ pub fn retire_v6() -> i32 {
 
 #[inline(always)]
 fn retire<const N: usize>(slot: &impl TableSlot<N>, callback: Callback<FlowKey<N>, u64>) -> i32 {
-    let Some(table) = slot.get(RETIRING) else {
-        return 0;
-    };
-    let mut unused = 0_u64;
-    // SAFETY: the table pointer came from the map-in-map lookup, and the callback has the signature that the kernel
-    // calls.
-    let visited = unsafe {
-        bpf_for_each_map_elem(
-            ptr::from_ref(table).cast_mut().cast(),
-            callback as *mut c_void,
-            ptr::from_mut(&mut unused).cast(),
-            0,
-        )
-    };
-    if visited < 0 { visited as i32 } else { 0 }
+    for retiring in RETIRING {
+        let Some(table) = slot.get(retiring) else { continue };
+        let mut unused = 0_u64;
+        // SAFETY: the table pointer came from the map-in-map lookup, and the callback has the signature that the
+        // kernel calls.
+        let visited = unsafe {
+            bpf_for_each_map_elem(
+                ptr::from_ref(table).cast_mut().cast(),
+                callback as *mut c_void,
+                ptr::from_mut(&mut unused).cast(),
+                0,
+            )
+        };
+        if visited < 0 {
+            return visited as i32;
+        }
+    }
+    0
 }
 
 // One function per family: a callback finds the table in use by itself, because the verifier takes no map pointer out

@@ -1,5 +1,7 @@
 //! Connection tracking of one packet.
 
+use core::ptr;
+
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
@@ -8,8 +10,9 @@ use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
-use synscope_abi::settings::{CURRENT, EXEMPT_PORTS, MODE_ENFORCE, ON_FULL_DROP, RETIRING};
+use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::tcp;
+use synscope_abi::verdict;
 
 use crate::maps::{
     FLOWS_V4, FLOWS_V6, PENDING_V4, PENDING_V6, PendingTable, SETTINGS, Table, TableSlot, count, new_flow,
@@ -107,7 +110,7 @@ fn track<const N: usize>(
     if let Some(flow) = found {
         // SAFETY: the entry stays allocated while the program runs (RCU). Another CPU may write it at the same time:
         // each direction has its own counters, and handshake fields are ordered by TCP itself.
-        book(&key, unsafe { &mut *flow }, &seen);
+        book(&key, unsafe { &mut *flow }, &seen, pending);
     }
     Fate::Next
 }
@@ -119,28 +122,35 @@ pub fn from_retiring<const N: usize>(
     table: &Table<N>,
     key: &FlowKey<N>,
 ) -> Option<*mut Flow> {
-    let retiring = slot.get(RETIRING)?;
-    let old = retiring.get_ptr(key)?;
-    // SAFETY: the entry stays allocated while the program runs (RCU).
-    let moved = table.insert(key, unsafe { &*old }, u64::from(BPF_NOEXIST));
-    if moved == Ok(()) {
-        count(Counter::Moved);
-    }
-    match moved {
-        Ok(()) | Err(RACED) => {
-            let _gone_already = retiring.remove(key);
-            table.get_ptr_mut(key)
+    for retiring in RETIRING {
+        let Some(retiring) = slot.get(retiring) else { continue };
+        // A resize has just begun: what another CPU put there since we looked is in its place.
+        if ptr::eq(retiring, table) {
+            continue;
         }
-        Err(_) => {
-            count(Counter::MoveFailed);
-            Some(old.cast_mut())
+        let Some(old) = retiring.get_ptr(key) else { continue };
+        // SAFETY: the entry stays allocated while the program runs (RCU).
+        let moved = table.insert(key, unsafe { &*old }, u64::from(BPF_NOEXIST));
+        if moved == Ok(()) {
+            count(Counter::Moved);
         }
+        return match moved {
+            Ok(()) | Err(RACED) => {
+                let _gone_already = retiring.remove(key);
+                table.get_ptr_mut(key)
+            }
+            Err(_) => {
+                count(Counter::MoveFailed);
+                Some(old.cast_mut())
+            }
+        };
     }
+    None
 }
 
 /// Books a packet into its entry.
 #[inline(always)]
-fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting) {
+fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pending: &PendingTable<N>) {
     match conntrack::book(flow, seen, now_ns) {
         Outcome::Counted => {}
         Outcome::Event(kind) => tell(key, flow, kind),
@@ -149,10 +159,46 @@ fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting) {
             if let Some(kind) = event {
                 tell(key, flow, kind);
             }
-            conntrack::open(flow, seen, now_ns());
-            tell(key, flow, EventKind::Opened);
+            renew(key, flow, seen, pending);
         }
+        Outcome::Waits => {
+            count(Counter::SynOverLive);
+            let pending_key = PendingKey { flow: *key, initial_sequence: seen.sequence };
+            // SAFETY: the value stays allocated while the program runs (RCU).
+            let earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
+            let waits = conntrack::remember(earlier, seen, now_ns(), Verdict::Forwarded, Reason::None);
+            if let Some(value) = waits
+                && pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err()
+            {
+                count(Counter::PendingFailed);
+            }
+        }
+        Outcome::Answers => {
+            let initial_sequence = seen.acknowledgement.wrapping_sub(1);
+            let waits = pending.get_ptr(PendingKey { flow: *key, initial_sequence });
+            // SAFETY: the value stays allocated while the program runs (RCU).
+            if waits.is_some_and(|waits| unsafe { (*waits).ifindex } == seen.ifindex) {
+                tell(key, flow, EventKind::Abandoned);
+                renew(key, flow, seen, pending);
+            } else {
+                count(if flow.ifindex == seen.ifindex { Counter::StraySynAck } else { Counter::SeenElsewhere });
+            }
+        }
+        Outcome::Stray => count(Counter::StraySynAck),
     }
+}
+
+/// Begins the entry anew, with the first segment of another connection over its five-tuple.
+#[inline(always)]
+fn renew<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pending: &PendingTable<N>) {
+    let now = now_ns();
+    conntrack::open(flow, seen, now);
+    let pending_key = PendingKey { flow: *key, initial_sequence: flow.initial_sequence };
+    if let Some(earlier) = pending.get_ptr(pending_key) {
+        // SAFETY: the value stays allocated while the program runs (RCU).
+        conntrack::adopt(flow, unsafe { &*earlier }, tcp::is_syn(seen.tcp_flags));
+    }
+    opened(key, flow, pending, &pending_key, now);
 }
 
 /// What came of making an entry.
@@ -172,12 +218,14 @@ fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &Flow
         return Began::Here(Fate::Next);
     };
     conntrack::open(flow, seen, now);
-    let is_tcp = seen.protocol == PROTOCOL_TCP;
     let pending_key = PendingKey { flow: *key, initial_sequence: flow.initial_sequence };
-    if is_tcp && flow.initial_sequence != 0 {
-        // SAFETY: the value is copied out at once; a torn copy would need two CPUs handling copies of one SYN.
-        if let Some(refused) = unsafe { pending.get(pending_key) } {
-            conntrack::adopt(flow, refused, tcp::is_syn(seen.tcp_flags));
+    let mut earlier = None;
+    if flow.initial_sequence != 0 {
+        // SAFETY: the value stays allocated while the program runs (RCU); a torn one would need two CPUs handling copies
+        // of one SYN.
+        earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
+        if let Some(earlier) = earlier {
+            conntrack::adopt(flow, earlier, tcp::is_syn(seen.tcp_flags));
         }
     }
     match table.insert(key, &*flow, u64::from(BPF_NOEXIST)) {
@@ -186,32 +234,46 @@ fn begin<const N: usize>(table: &Table<N>, pending: &PendingTable<N>, key: &Flow
             if N == 16 {
                 count(Counter::InsertedV6);
             }
-            if flow.refused_syns > 0 {
-                let _gone_or_evicted = pending.remove(pending_key);
-                count(Counter::PendingAdopted);
-            }
-            if is_tcp && flow.syn_ns == 0 {
-                count(Counter::MidStream);
-            }
-            report::event(key, flow, &forwarded(EventKind::Opened, now));
+            opened(key, flow, pending, &pending_key, now);
             Began::Here(Fate::Next)
         }
         Err(RACED) => {
             count(Counter::InsertRaced);
             Began::Elsewhere
         }
-        Err(errno) => Began::Here(refused(key, flow, seen, pending, &pending_key, errno, now)),
+        Err(errno) => Began::Here(refused(key, flow, seen, pending, &pending_key, earlier, errno, now)),
     }
+}
+
+/// A connection has its entry: the SYNs remembered of it are in there, and it is told.
+#[inline(always)]
+fn opened<const N: usize>(
+    key: &FlowKey<N>,
+    flow: &Flow,
+    pending: &PendingTable<N>,
+    pending_key: &PendingKey<N>,
+    now: u64,
+) {
+    if flow.refused_syns > 0 {
+        let _gone = pending.remove(pending_key);
+        count(Counter::PendingAdopted);
+    }
+    if key.protocol == PROTOCOL_TCP && flow.syn_ns == 0 {
+        count(Counter::MidStream);
+    }
+    report::event(key, flow, &forwarded(EventKind::Opened, now));
 }
 
 /// No entry for this packet: count why, remember the SYN, and decide whether it goes on.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "inlined: they are what its only caller has")]
 fn refused<const N: usize>(
     key: &FlowKey<N>,
     flow: &Flow,
     seen: &Sighting,
     pending: &PendingTable<N>,
     pending_key: &PendingKey<N>,
+    earlier: Option<&Pending>,
     errno: i32,
     now: u64,
 ) -> Fate {
@@ -225,53 +287,27 @@ fn refused<const N: usize>(
         count(Counter::Untracked);
         return Fate::Next;
     }
-    let again = flow.refused_syns > 0;
-    // A copy seen at another place of this node is the same packet, not another refusal.
-    let same_place = flow.ifindex == seen.ifindex && flow.hook == seen.hook;
-    if !again || same_place {
-        let value = Pending {
-            first_ns: flow.syn_ns,
-            last_ns: now,
-            refused: flow.refused_syns.saturating_add(1),
-            ifindex: flow.ifindex,
-            hook: flow.hook,
-            origin: flow.origin,
-            reserved: [0; 6],
-        };
+    let port = u16::from_be_bytes(if seen.from == Endpoint::A { key.port_b } else { key.port_a });
+    let verdict = match SETTINGS.get(0) {
+        Some(settings) => verdict::on_full(settings, seen.protocol, seen.tcp_flags, port),
+        None => Verdict::Forwarded,
+    };
+    let drop = verdict == Verdict::Dropped;
+    let kind = if drop { EventKind::Dropped } else { EventKind::Refused };
+    let reason = Reason::CtMapInsertionFailed;
+    if let Some(value) = conntrack::remember(earlier, seen, now, verdict, reason) {
         count(match pending.insert(pending_key, &value, u64::from(BPF_ANY)) {
             Ok(()) => Counter::PendingStored,
             Err(_) => Counter::PendingFailed,
         });
     }
-    let drop = drops_on_full(key, seen.from);
-    let (kind, verdict) =
-        if drop { (EventKind::Dropped, Verdict::Dropped) } else { (EventKind::Refused, Verdict::Forwarded) };
-    report::event(key, flow, &Note { kind, verdict, reason: Reason::CtMapInsertionFailed, at_ns: now });
+    report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     if drop {
         count(Counter::DroppedFull);
         Fate::Drop
     } else {
         Fate::Next
     }
-}
-
-#[inline(always)]
-fn drops_on_full<const N: usize>(key: &FlowKey<N>, from: Endpoint) -> bool {
-    let Some(settings) = SETTINGS.get(0) else {
-        return false;
-    };
-    if settings.mode != MODE_ENFORCE || settings.on_full != ON_FULL_DROP {
-        return false;
-    }
-    let port = u16::from_be_bytes(if from == Endpoint::A { key.port_b } else { key.port_a });
-    let mut at = 0;
-    while at < EXEMPT_PORTS {
-        if settings.exempt_ports[at] == port {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 #[inline(always)]

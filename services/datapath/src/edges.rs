@@ -155,6 +155,8 @@ fn handshake(record: &Event) -> Option<Handshake> {
         }
         EventKind::Refused => Some(Handshake::Refused),
         EventKind::Dropped => Some(Handshake::Dropped),
+        // Its handshake was told when it was complete.
+        EventKind::Abandoned if record.established_ns != 0 => None,
         EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
             Some(Handshake::Unmeasured { retries })
         }
@@ -225,6 +227,14 @@ mod tests {
         assert_eq!(first.start_unix_ns, CLOCK.offset_ns);
         assert_eq!((later.n, later.unmeasured), (0, 1), "without a SYN it is counted where it was seen");
         assert!(edges.flush().is_empty());
+    }
+
+    #[test]
+    fn a_connection_given_up_after_its_handshake_was_measured_already() {
+        let attempt = record(EventKind::Abandoned, 1, 5_000, 0);
+        let connection = Event { syn_ack_ns: 5_001 * MS, established_ns: 5_002 * MS, ..attempt };
+        assert_eq!(handshake(&attempt), Some(Handshake::Unmeasured { retries: 1 }));
+        assert_eq!(handshake(&connection), None);
     }
 
     #[test]

@@ -1,134 +1,63 @@
 //! The loaded kernel programs and their maps.
 
+mod error;
+mod resize;
 mod walk;
 
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, MapInfo, PerCpuArray, RingBuf};
-use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
-use aya::{Ebpf, EbpfError, EbpfLoader, include_bytes_aligned};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::programs::{RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use serde::{Deserialize, Serialize};
+use synscope_abi::ABI_VERSION;
 use synscope_abi::counter::Counter;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::{
-    CURRENT, Clocks, EXEMPT_PORTS, MODE_ENFORCE, MODE_OBSERVE, ON_FULL_DROP, ON_FULL_PASS, RETIRING, Settings,
+    CURRENT, Clocks, EXEMPT_PORTS, MODE_ENFORCE, MODE_OBSERVE, ON_FULL_DROP, ON_FULL_PASS, Settings,
 };
 use synscope_abi::timeout::Timeouts;
-use synscope_abi::{ABI_VERSION, CONNTRACK_ENTRIES_MAX};
 
-use crate::pins::{self, PinError};
+use crate::pins;
+
+pub use error::KernelError;
+pub use resize::Resized;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_OBJECT"));
 
-const BPF_F_NO_PREALLOC: u32 = 1;
+const FLOWS_V4: &str = "FLOWS_V4";
+const FLOWS_V6: &str = "FLOWS_V6";
 const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];
-/// Passes over the old table in a resize; one is enough unless packets still put entries into it.
-const RESIZE_PASSES: u32 = 8;
 
 /// A conntrack table as user space sees it.
 pub type Table<const N: usize> = HashMap<MapData, FlowKey<N>, Flow>;
 
-/// What can go wrong with the kernel programs.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The object could not be loaded.
-    #[error("loading the kernel programs failed")]
-    Load(#[from] EbpfError),
-    /// A program was refused or could not be run.
-    #[error("kernel program {name}")]
-    Program {
-        /// Name of the program.
-        name: &'static str,
-        /// What the kernel said.
-        source: ProgramError,
-    },
-    /// A map could not be read or written.
-    #[error("map {name}")]
-    Map {
-        /// Name of the map.
-        name: &'static str,
-        /// What the kernel said.
-        source: MapError,
-    },
-    /// A table could not be read as a whole.
-    #[error("reading {name}")]
-    Read {
-        /// Name of the map.
-        name: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The object lacks a program or map of this name.
-    #[error("the kernel object has no {0}: it was built from other sources")]
-    Missing(&'static str),
-    /// A run of a program ended with an error of its own.
-    #[error("kernel program {name} answered errno {errno}")]
-    Answer {
-        /// Name of the program.
-        name: &'static str,
-        /// Positive errno.
-        errno: i32,
-    },
-    /// The kernel's jiffy has none of the lengths it can be built with.
-    #[error("cannot tell how long a jiffy is: {0:.1} per second measured")]
-    Jiffy(f64),
-    /// A capacity no table can have.
-    #[error("{name} cannot have {entries} entries: 1 to {CONNTRACK_ENTRIES_MAX} are possible")]
-    Capacity {
-        /// Name of the map.
-        name: &'static str,
-        /// Entries asked for.
-        entries: u32,
-    },
-    /// A capacity that the memory does not allow.
-    #[error(
-        "{name} with {entries} entries does not fit into the memory that the kernel, or the service's cgroup, has left: ask for fewer, or raise the limit"
-    )]
-    Memory {
-        /// Name of the map.
-        name: &'static str,
-        /// Entries asked for.
-        entries: u32,
-    },
-    /// A new capacity below what the table holds.
-    #[error("{name} holds {live} entries, so it cannot be resized to {entries}")]
-    TooSmall {
-        /// Name of the map.
-        name: &'static str,
-        /// Entries asked for.
-        entries: u32,
-        /// Entries in the table.
-        live: usize,
-    },
-    /// Pinned state cannot be adopted.
-    #[error(transparent)]
-    Pin(#[from] PinError),
-}
-
-/// What a full table does to a new connection.
+/// What the programs may do to packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Never change a packet's fate.
     #[default]
     Observe,
-    /// A full table drops the SYN, unless it goes to one of these ports (host byte order).
-    EnforceDrop {
-        /// Ports never refused.
+    /// A full table may refuse new connections.
+    Enforce {
+        /// What it does to them.
+        on_full: OnFull,
+        /// Ports never refused, host byte order.
         exempt_ports: [u16; EXEMPT_PORTS],
     },
 }
 
-/// What a resize did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resized {
-    /// Entries that were in the old table and are not any more.
-    pub moved: usize,
-    /// Entries that did not move; they are still found, and the next resize or their own next packet moves them.
-    pub left: usize,
-    /// How long it took.
-    pub took: Duration,
+/// What a full table does to a new connection, unless its port is exempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFull {
+    /// Drops its SYN.
+    #[default]
+    Drop,
+    /// Lets it pass untracked.
+    Pass,
 }
 
 /// How full a table is.
@@ -194,8 +123,8 @@ impl Kernel {
         kernel.load_walks()?;
         let name = "clocks";
         kernel.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
-        kernel.keep_or_make_table::<4>("FLOWS_V4", options.entries)?;
-        kernel.keep_or_make_table::<16>("FLOWS_V6", options.entries)?;
+        kernel.adopt_or_make::<4>(FLOWS_V4, options.entries)?;
+        kernel.adopt_or_make::<16>(FLOWS_V6, options.entries)?;
         kernel.configure(options)?;
         Ok(kernel)
     }
@@ -209,7 +138,8 @@ impl Kernel {
     pub fn configure(&mut self, options: &Options<'_>) -> Result<(), KernelError> {
         let (mode, on_full, exempt_ports) = match options.mode {
             Mode::Observe => (MODE_OBSERVE, ON_FULL_PASS, [0; EXEMPT_PORTS]),
-            Mode::EnforceDrop { exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
+            Mode::Enforce { on_full: OnFull::Drop, exempt_ports } => (MODE_ENFORCE, ON_FULL_DROP, exempt_ports),
+            Mode::Enforce { on_full: OnFull::Pass, exempt_ports } => (MODE_ENFORCE, ON_FULL_PASS, exempt_ports),
         };
         let hz = self.jiffies_per_second()?;
         let timeouts = options.timeouts.times(hz);
@@ -229,29 +159,22 @@ impl Kernel {
 
     /// The IPv4 table in use.
     pub fn table_v4(&self) -> Result<Table<4>, KernelError> {
-        self.table("FLOWS_V4")
+        self.table(FLOWS_V4, CURRENT)
     }
 
     /// The IPv6 table in use.
     pub fn table_v6(&self) -> Result<Table<16>, KernelError> {
-        self.table("FLOWS_V6")
+        self.table(FLOWS_V6, CURRENT)
     }
 
-    /// Gives the IPv4 table another capacity while traffic flows: no connection is forgotten, no packet held up.
-    pub fn resize_v4(&mut self, entries: u32) -> Result<Resized, KernelError> {
-        self.resize::<4>("FLOWS_V4", entries)
-    }
-
-    /// The same for the IPv6 table.
-    pub fn resize_v6(&mut self, entries: u32) -> Result<Resized, KernelError> {
-        self.resize::<16>("FLOWS_V6", entries)
-    }
-
-    /// Takes expired entries out of both tables; tells how long that took. Only the kernel takes out, and only what it
-    /// finds expired; before 5.13 it must be told key by key where to look.
-    pub fn sweep(&self) -> Result<Duration, KernelError> {
+    /// Takes expired entries out of all tables, and goes on with moving what a resize has left; tells how long that
+    /// took. Only the kernel takes out, and only what it finds expired; before 5.13 it must be told key by key where to
+    /// look.
+    pub fn sweep(&mut self) -> Result<Duration, KernelError> {
         let start = Instant::now();
         self.sweep_tables()?;
+        self.retire::<4>(FLOWS_V4)?;
+        self.retire::<16>(FLOWS_V6)?;
         Ok(start.elapsed())
     }
 
@@ -271,7 +194,7 @@ impl Kernel {
         // The counters are read one after the other while packets pass, so a difference may be off by those.
         let live_v6 = inserted_v6.saturating_sub(expired_v6);
         let live_v4 = inserted.saturating_sub(expired).saturating_sub(live_v6);
-        Ok([self.fill_of("FLOWS_V4", live_v4)?, self.fill_of("FLOWS_V6", live_v6)?])
+        Ok([self.fill_of(FLOWS_V4, live_v4)?, self.fill_of(FLOWS_V6, live_v6)?])
     }
 
     /// Takes the event ring; there is one, so a second call finds it missing.
@@ -322,81 +245,26 @@ impl Kernel {
         if answer < 0 { Err(KernelError::Answer { name, errno: -answer }) } else { Ok(()) }
     }
 
-    fn table<const N: usize>(&self, name: &'static str) -> Result<Table<N>, KernelError>
+    fn table<const N: usize>(&self, name: &'static str, slot: u32) -> Result<Table<N>, KernelError>
     where
         FlowKey<N>: aya::Pod,
     {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)
+        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.get(&slot, 0).map_err(wrong)
     }
 
-    /// What the kernel tells of the table in use.
-    fn table_info(&self, name: &'static str) -> Result<MapInfo, KernelError> {
+    /// What the kernel tells of the table in this slot.
+    fn table_info(&self, name: &'static str, slot: u32) -> Result<MapInfo, KernelError> {
         let wrong = |source| KernelError::Map { name, source };
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        let table: MapData = ArrayOfMaps::try_from(map).map_err(wrong)?.get(&CURRENT, 0).map_err(wrong)?;
+        let table: MapData = ArrayOfMaps::try_from(map).map_err(wrong)?.get(&slot, 0).map_err(wrong)?;
         table.info().map_err(wrong)
     }
 
     fn fill_of(&self, name: &'static str, live: u64) -> Result<Fill, KernelError> {
-        let info = self.table_info(name)?;
+        let info = self.table_info(name, CURRENT)?;
         Ok(Fill { live, max: info.max_entries().into(), id: info.id() })
-    }
-
-    /// The new table takes the place of the old; entries move with their own next packet or in the passes here,
-    /// whichever comes first; then an empty table takes the old one's place.
-    fn resize<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<Resized, KernelError>
-    where
-        FlowKey<N>: aya::Pod,
-    {
-        let start = Instant::now();
-        let old = self.table::<N>(name)?;
-        let mut before = 0;
-        self.each::<N>(name, |_, _| before += 1)?;
-        if usize::try_from(entries).is_ok_and(|room| room < before) {
-            return Err(KernelError::TooSmall { name, entries, live: before });
-        }
-        let new = make_table::<N>(name, entries)?;
-        self.put_table(name, RETIRING, &old)?;
-        self.put_table(name, CURRENT, &new)?;
-        // What a packet on another CPU still put into the old table after a pass is found by the next one: setting a
-        // slot waits for programs that hold the table it held (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
-        let mut left = old.keys().count();
-        for _pass in 0..RESIZE_PASSES {
-            if left == 0 {
-                break;
-            }
-            self.move_entries(&old)?;
-            left = old.keys().count();
-        }
-        if left == 0 {
-            self.put_table(name, RETIRING, &make_table::<N>(name, 1)?)?;
-        }
-        Ok(Resized { moved: before.saturating_sub(left), left, took: start.elapsed() })
-    }
-
-    fn keep_or_make_table<const N: usize>(&mut self, name: &'static str, entries: u32) -> Result<(), KernelError>
-    where
-        FlowKey<N>: aya::Pod,
-    {
-        match self.table::<N>(name) {
-            Ok(_adopted) => Ok(()),
-            Err(KernelError::Map { source: MapError::KeyNotFound, .. }) => {
-                self.put_table(name, CURRENT, &make_table::<N>(name, entries)?)?;
-                self.put_table(name, RETIRING, &make_table::<N>(name, 1)?)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn put_table<const N: usize>(&mut self, name: &'static str, slot: u32, table: &Table<N>) -> Result<(), KernelError>
-    where
-        FlowKey<N>: aya::Pod,
-    {
-        let wrong = |source| KernelError::Map { name, source };
-        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
-        ArrayOfMaps::<_, Table<N>>::try_from(map).map_err(wrong)?.set(slot, table, 0).map_err(wrong)
     }
 }
 
@@ -404,19 +272,4 @@ impl Kernel {
 fn heartbeat_shift(interval: Duration, hz: u64) -> u32 {
     let jiffies = interval.as_millis() * u128::from(hz) / 1000;
     jiffies.checked_ilog2().map_or(0, |shift| shift.clamp(1, 63))
-}
-
-fn make_table<const N: usize>(name: &'static str, entries: u32) -> Result<Table<N>, KernelError>
-where
-    FlowKey<N>: aya::Pod,
-{
-    if !(1..=CONNTRACK_ENTRIES_MAX).contains(&entries) {
-        return Err(KernelError::Capacity { name, entries });
-    }
-    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| match source {
-        MapError::CreateError { ref io_error, .. } if io_error.raw_os_error() == Some(libc::ENOMEM) => {
-            KernelError::Memory { name, entries }
-        }
-        source => KernelError::Map { name, source },
-    })
 }

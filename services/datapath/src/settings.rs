@@ -11,19 +11,19 @@ use synscope_abi::{CONNTRACK_ENTRIES_DEFAULT, CONNTRACK_ENTRIES_MAX};
 use synscope_bus::configuration::{Log, Nats};
 use synscope_bus::subject::{NodeId, SubjectError};
 
-use crate::kernel::Mode;
+use crate::kernel::{Mode, OnFull};
 
 /// Length of a bucket at a time scale of 1.
 const BUCKET: Duration = Duration::from_secs(10);
 
-/// What a full table does to a new connection.
+/// What the programs may do to packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// Never change a packet's fate.
     #[default]
     Observe,
-    /// Drop its SYN, unless the port is exempt.
+    /// A full table may refuse new connections.
     Enforce,
 }
 
@@ -41,12 +41,14 @@ pub struct TimeoutSettings {
     pub closed: u64,
     /// Anything but TCP.
     pub other: u64,
+    /// A SYN that was given no entry and does not come again.
+    pub pending: u64,
 }
 
 impl Default for TimeoutSettings {
     fn default() -> Self {
-        let Timeouts { handshake, established, closing, closed, other } = Timeouts::SECONDS;
-        Self { handshake, established, closing, closed, other }
+        let Timeouts { handshake, established, closing, closed, other, pending } = Timeouts::SECONDS;
+        Self { handshake, established, closing, closed, other, pending }
     }
 }
 
@@ -66,8 +68,10 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Also puts the XDP program on them, which parses and passes; off by default.
     pub xdp: bool,
-    /// What a full table does.
+    /// What the programs may do to packets.
     pub mode: Policy,
+    /// In enforce mode: what a full table does to a new connection.
+    pub on_full: OnFull,
     /// Ports that are never refused: NATS, the API and SSH at least.
     pub exempt_ports: Vec<u16>,
     /// Capacity of each table made anew; desired state may say otherwise.
@@ -102,6 +106,7 @@ impl Default for Settings {
             interfaces: ["eth*", "en*", "veth*", "lxc*", "cali*"].map(str::to_owned).into(),
             xdp: false,
             mode: Policy::Observe,
+            on_full: OnFull::Drop,
             exempt_ports: vec![22, 4222, 8080],
             conntrack_entries: CONNTRACK_ENTRIES_DEFAULT,
             timeouts: TimeoutSettings::default(),
@@ -175,14 +180,14 @@ impl Settings {
         }
         Ok(match self.mode {
             Policy::Observe => Mode::Observe,
-            Policy::Enforce => Mode::EnforceDrop { exempt_ports },
+            Policy::Enforce => Mode::Enforce { on_full: self.on_full, exempt_ports },
         })
     }
 
     /// The kernel's time-outs.
     pub const fn kernel_timeouts(&self) -> Timeouts {
-        let TimeoutSettings { handshake, established, closing, closed, other } = self.timeouts;
-        Timeouts { handshake, established, closing, closed, other }
+        let TimeoutSettings { handshake, established, closing, closed, other, pending } = self.timeouts;
+        Timeouts { handshake, established, closing, closed, other, pending }
     }
 
     /// Length of a bucket.

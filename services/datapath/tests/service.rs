@@ -184,6 +184,9 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     talk.join().unwrap();
     let live = next(&mut signals, |signals: NodeSignals| signals.conntrack.value().map(|table| table.live)).await;
     assert!(live >= 1);
+    let swept = |signals: NodeSignals| signals.conntrack.value().and_then(|table| table.sweep_cost_ns);
+    let cost_ns = next(&mut signals, swept).await;
+    assert!((1..1_000_000_000).contains(&cost_ns), "what a sweep of a small table costs: {cost_ns} ns");
 
     ready(&connection).await;
     let port = early.local_addr().unwrap().port();
@@ -195,6 +198,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
     let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap().get(NODE).await.unwrap();
     assert!(endpoints.is_some(), "the others are told who lives here");
+    assert!(status(&connection).await.sweep_cost_ns.is_some());
     let hooks = status(&connection).await.hooks;
     assert!(hooks.len() == 2 && hooks.iter().all(|hook| hook.attached), "{hooks:?}");
 
@@ -382,6 +386,28 @@ async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgott
     assert!(!agent.pins.join("link-eth7-ingress").exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_table_does_to_new_connections_what_the_configuration_says() {
+    for (policy, passes) in [("drop", false), ("pass", true)] {
+        let more = format!("mode = 'enforce'\nconntrack_entries = 1\non_full = '{policy}'");
+        let mut agent = Agent::new("full", &more);
+        let store = tempfile::tempdir().unwrap();
+        let _nats = Server::start(agent.port, store.path());
+        let connection = agent.connect().await;
+        let _listener = agent.server();
+        agent.start();
+        ready(&connection).await;
+        let _fills_it = agent.client();
+        let server = ([10, 9, 0, 2], 80).into();
+        let limit = Duration::from_millis(500);
+        let second = within(&agent.line.client, || TcpStream::connect_timeout(&server, limit));
+        assert_eq!(second.is_ok(), passes, "{policy}");
+        let counters = status(&connection).await.counters;
+        assert!(counters["insert_failed_e2big"] > 0, "{counters:?}");
+        assert_eq!(counters["dropped_table_full"] == 0, passes, "{counters:?}");
+    }
+}
+
 #[test]
 fn a_wrong_configuration_names_the_key() {
     let output = |variable: &str, value: &str| {
@@ -391,5 +417,6 @@ fn a_wrong_configuration_names_the_key() {
     };
     assert!(output("SYNSCOPE_INTERFACE", "x").contains("did you mean \"interfaces\""));
     assert!(output("SYNSCOPE_TIME_SCALE", "-1").contains("\"time_scale\" is -1"));
+    assert!(output("SYNSCOPE_ON_FULL", "evict").contains("evict"));
     assert!(output("SYNSCOPE_CONFIG", "/nowhere.toml").contains("/nowhere.toml"));
 }

@@ -7,7 +7,7 @@ pub const BATCH_KEYS: usize = 16;
 
 /// Take out those that have expired.
 pub const TASK_EXPIRE: u32 = 0;
-/// Move those that are in the retiring table.
+/// Move those that are in a retiring table.
 pub const TASK_MOVE: u32 = 1;
 
 /// One batch.

@@ -1,6 +1,13 @@
 //! What a packet does to its conntrack entry.
+//!
+//! A SYN with another initial sequence number is another connection over the same five-tuple. Where the old one is over,
+//! or was never seen to begin, it takes its place at once. Where the old one may be alive, it cannot be told yet which of
+//! the two the server goes on with: a server that still has the old one answers with a challenge (RFC 9293 section
+//! 3.10.7.4, RFC 5961 section 4), the client resets the old one, and sends its SYN again; a server that has lost it too
+//! accepts the SYN. So the SYN is remembered and the entry left alone, as Linux does (`nf_conntrack_proto_tcp.c`: such a
+//! SYN is ignored, and the answer to it re-opens the entry), until the reset or the answer decides.
 
-use crate::event::EventKind;
+use crate::event::{EventKind, Reason, Verdict};
 use crate::flow::{Direction, Endpoint, Flow, Pending};
 use crate::packet::PROTOCOL_TCP;
 use crate::tcp::{self, FIN, RST, SYN, State};
@@ -41,9 +48,17 @@ pub enum Outcome {
     Event(EventKind),
     /// The entry belongs to another interface: nothing was counted here.
     Elsewhere,
-    /// The SYN of a new connection over the same five-tuple: the entry is to begin anew. The event, if any, tells
-    /// what became of the old one.
+    /// The first segment of a new connection over the same five-tuple: the entry is to begin anew. The event, if any,
+    /// tells what became of the old one.
     Anew(Option<EventKind>),
+    /// The SYN of another connection over the five-tuple of one that may be alive: it is to be remembered, and nothing
+    /// was counted here.
+    Waits,
+    /// A SYN-ACK to another SYN than the entry's. If such a SYN waits, the entry is to begin anew, and what became of the
+    /// old connection is [`EventKind::Abandoned`]; else it is stray. Nothing was counted here.
+    Answers,
+    /// A SYN-ACK to a SYN that is not known: nothing was counted here.
+    Stray,
 }
 
 /// Makes `flow` a new entry for the flow of this packet. `now_ns` is `CLOCK_MONOTONIC`. In place, because a kernel
@@ -82,12 +97,12 @@ pub fn open(flow: &mut Flow, seen: &Sighting, now_ns: u64) {
     flow.bytes[direction as usize] = u64::from(seen.bytes);
 }
 
-/// Gives a new entry the stamps of its SYNs that were refused before.
+/// Gives a new entry the stamps of its SYNs that were given none before.
 #[inline(always)]
 pub fn adopt(flow: &mut Flow, pending: &Pending, is_syn: bool) {
     flow.syn_ns = pending.first_ns;
     flow.refused_syns = pending.refused;
-    // The accepted SYN is one more copy; a SYN-ACK answers the last refused one, which passed.
+    // The accepted SYN is one more copy; a SYN-ACK answers the last one that waited or was refused, which passed.
     let retries = if is_syn { pending.refused } else { pending.refused.saturating_sub(1) };
     flow.syn_retries = u8::try_from(retries).unwrap_or(u8::MAX);
     flow.ifindex = pending.ifindex;
@@ -95,23 +110,55 @@ pub fn adopt(flow: &mut Flow, pending: &Pending, is_syn: bool) {
     flow.origin = pending.origin;
 }
 
+/// What is remembered of a SYN that is given no entry, after `earlier` copies of it; none when this is no further copy
+/// but an earlier one at another place of this node. `now_ns` is `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn remember(
+    earlier: Option<&Pending>,
+    seen: &Sighting,
+    now_ns: u64,
+    verdict: Verdict,
+    reason: Reason,
+) -> Option<Pending> {
+    let mut pending = Pending {
+        first_ns: now_ns,
+        last_seen_jiffies: seen.jiffies,
+        refused: 1,
+        ifindex: seen.ifindex,
+        hook: seen.hook,
+        origin: seen.from as u8,
+        verdict: verdict as u8,
+        reason: reason as u8,
+        reserved: [0; 4],
+    };
+    if let Some(earlier) = earlier {
+        if earlier.ifindex != seen.ifindex || earlier.hook != seen.hook {
+            return None;
+        }
+        pending.first_ns = earlier.first_ns;
+        pending.refused = earlier.refused.saturating_add(1);
+    }
+    Some(pending)
+}
+
 /// Books a packet into its entry. `now_ns` (`CLOCK_MONOTONIC`) is asked only for handshake packets, because reading
 /// that clock costs as much as the lookup.
 #[inline(always)]
 pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> Outcome {
-    if flow.ifindex != seen.ifindex {
-        return Outcome::Elsewhere;
-    }
     let direction = if flow.origin == seen.from as u8 { Direction::Original } else { Direction::Reply };
     let flags = seen.tcp_flags;
     let is_tcp = seen.protocol == PROTOCOL_TCP;
-    let is_syn = is_tcp && tcp::is_syn(flags);
     let Some(state) = State::from_number(flow.state) else {
         return Outcome::Anew(None);
     };
-    if is_syn && begins_anew(flow, state, direction, seen) {
-        let event = if matches!(state, State::SynSent) { Some(EventKind::Abandoned) } else { None };
-        return Outcome::Anew(event);
+    if is_tcp
+        && flags & SYN != 0
+        && let Some(outcome) = of_another(flow, state, direction, seen)
+    {
+        return outcome;
+    }
+    if flow.ifindex != seen.ifindex {
+        return Outcome::Elsewhere;
     }
 
     let beat = beats(flow, seen);
@@ -129,15 +176,19 @@ pub fn book(flow: &mut Flow, seen: &Sighting, now_ns: impl FnOnce() -> u64) -> O
     }
 
     flow.tcp_flags[direction as usize] |= flags;
-    if is_syn {
+    if tcp::is_syn(flags) {
         // At another place it is the same packet once more, not a retry.
-        if matches!(state, State::SynSent) && flow.hook == seen.hook {
+        if matches!(state, State::SynSent | State::SynReceived) && flow.hook == seen.hook {
             flow.syn_retries = flow.syn_retries.saturating_add(1);
             return Outcome::Event(EventKind::Retried);
         }
         return Outcome::Counted;
     }
     if tcp::is_syn_ack(flags) && matches!(state, State::SynReceived) && matches!(direction, Direction::Reply) {
+        // Answers pass the place of the SYN the other way.
+        if flow.hook == seen.hook {
+            return Outcome::Counted;
+        }
         flow.syn_ack_retries = flow.syn_ack_retries.saturating_add(1);
         return Outcome::Event(EventKind::Retried);
     }
@@ -160,11 +211,39 @@ fn beats(flow: &Flow, seen: &Sighting) -> bool {
     seen.heartbeat_shift != 0 && interval(flow.last_seen_jiffies) != interval(seen.jiffies)
 }
 
-/// Whether a SYN opens another connection over this five-tuple instead of repeating the one at hand.
+/// What becomes of a SYN or SYN-ACK that belongs to another connection than the entry's; none when it is the entry's own.
+/// Asked at every place: an interface that is gone may own the entry.
 #[inline(always)]
-fn begins_anew(flow: &Flow, state: State, direction: Direction, seen: &Sighting) -> bool {
-    let same = matches!(direction, Direction::Original) && flow.initial_sequence == seen.sequence;
-    !same && (state.is_over() || matches!(state, State::SynSent | State::MidStream))
+fn of_another(flow: &Flow, state: State, direction: Direction, seen: &Sighting) -> Option<Outcome> {
+    let known = !matches!(state, State::MidStream);
+    if tcp::is_syn(seen.tcp_flags) {
+        let own = matches!(direction, Direction::Original) && flow.initial_sequence == seen.sequence;
+        return match state {
+            _ if own && known => None,
+            // Its client cannot have two attempts at once from one port.
+            State::SynSent => Some(Outcome::Anew(Some(EventKind::Abandoned))),
+            // Where the server's side does not pass, nothing would ever decide.
+            State::TimeWait | State::Reset | State::MidStream | State::HalfSeen => Some(Outcome::Anew(None)),
+            State::SynReceived | State::Established | State::FinWait => Some(Outcome::Waits),
+            State::Unreplied | State::Replied => None,
+        };
+    }
+    if !tcp::is_syn_ack(seen.tcp_flags) {
+        return None;
+    }
+    let beyond = seen.acknowledgement.wrapping_sub(flow.initial_sequence).wrapping_sub(1);
+    // A first answer may acknowledge data that came with the SYN (RFC 7413), up to a segment's. Afterwards a number that
+    // much higher can be another connection's: Linux counts them up every 64 ns (net/core/secure_seq.c).
+    let data = if matches!(state, State::SynSent) { u32::from(u16::MAX) } else { 0 };
+    let own = matches!(direction, Direction::Reply) && beyond <= data;
+    match state {
+        _ if own && known => None,
+        // To an attempt that its client has given up.
+        State::SynSent if flow.ifindex == seen.ifindex => Some(Outcome::Stray),
+        State::SynSent | State::Unreplied | State::Replied => None,
+        State::TimeWait | State::Reset | State::MidStream | State::HalfSeen => Some(Outcome::Anew(None)),
+        State::SynReceived | State::Established | State::FinWait => Some(Outcome::Answers),
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +267,18 @@ mod tests {
         }
     }
 
+    /// A SYN-ACK to the SYN of this sequence number.
+    fn answer(to: u32) -> Sighting {
+        Sighting { acknowledgement: to.wrapping_add(1), ..seen(Endpoint::B, SYN | ACK, 5) }
+    }
+
+    fn established() -> Flow {
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
+        assert_eq!(book(&mut flow, &answer(9), || 1_300), Outcome::Counted);
+        assert_eq!(book(&mut flow, &seen(Endpoint::A, ACK, 10), || 1_400), Outcome::Event(EventKind::Established));
+        flow
+    }
+
     fn opened(seen: &Sighting, now_ns: u64) -> Flow {
         let mut flow = Flow::default();
         open(&mut flow, seen, now_ns);
@@ -203,7 +294,7 @@ mod tests {
         let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
         let again = book(&mut flow, &seen(Endpoint::A, SYN, 9), never);
         assert_eq!(again, Outcome::Event(EventKind::Retried));
-        assert_eq!(book(&mut flow, &seen(Endpoint::B, SYN | ACK, 5), || 1_300), Outcome::Counted);
+        assert_eq!(book(&mut flow, &answer(9), || 1_300), Outcome::Counted);
         let done = book(&mut flow, &seen(Endpoint::A, ACK, 10), || 1_400);
         assert_eq!(done, Outcome::Event(EventKind::Established));
         assert_eq!((flow.syn_ns, flow.syn_ack_ns, flow.established_ns, flow.syn_retries), (100, 1_300, 1_400, 1));
@@ -214,9 +305,7 @@ mod tests {
 
     #[test]
     fn a_connection_in_use_beats_once_per_interval() {
-        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
-        book(&mut flow, &seen(Endpoint::B, SYN | ACK, 5), || 1_300);
-        book(&mut flow, &seen(Endpoint::A, ACK, 10), || 1_400);
+        let mut flow = established();
         let mut beats = std::vec::Vec::new();
         for jiffies in 2..100 {
             let packet = Sighting { jiffies, heartbeat_shift: 5, ..seen(Endpoint::B, ACK, 6) };
@@ -248,7 +337,7 @@ mod tests {
 
     #[test]
     fn refused_syns_are_adopted() {
-        let pending = Pending { first_ns: 5, last_ns: 50, refused: 2, ifindex: 3, ..Pending::default() };
+        let pending = Pending { first_ns: 5, refused: 2, ifindex: 3, ..Pending::default() };
         let mut flow = opened(&seen(Endpoint::A, SYN, 9), 3_000);
         adopt(&mut flow, &pending, true);
         assert_eq!((flow.syn_ns, flow.syn_retries, flow.refused_syns), (5, 2, 2));
@@ -259,5 +348,81 @@ mod tests {
         let flow = opened(&seen(Endpoint::B, SYN | ACK, 5), 100);
         assert_eq!((flow.origin, flow.hook), (Endpoint::A as u8, 0));
         assert_eq!((flow.syn_ns, flow.syn_ack_ns), (0, 100));
+    }
+
+    /// The initial sequence number of another connection.
+    const OTHER: u32 = 1 << 30;
+
+    fn in_state(state: State) -> Flow {
+        Flow { state: state as u8, ..established() }
+    }
+
+    #[test]
+    fn a_syn_of_another_connection_waits_where_the_old_may_be_alive() {
+        use State::{Established, FinWait, HalfSeen, MidStream, Reset, SynReceived, SynSent, TimeWait};
+        let of_state = |state| book(&mut in_state(state), &seen(Endpoint::A, SYN, OTHER), never);
+        for state in [SynReceived, Established, FinWait] {
+            let mut flow = in_state(state);
+            assert_eq!(book(&mut flow, &seen(Endpoint::A, SYN, OTHER), never), Outcome::Waits, "{state:?}");
+            assert_eq!(flow, in_state(state), "the entry is left alone");
+        }
+        for state in [TimeWait, Reset, MidStream, HalfSeen] {
+            assert_eq!(of_state(state), Outcome::Anew(None), "{state:?}");
+        }
+        assert_eq!(of_state(SynSent), Outcome::Anew(Some(EventKind::Abandoned)));
+    }
+
+    #[test]
+    fn the_answer_to_a_syn_that_waits_decides() {
+        use State::{Established, FinWait, HalfSeen, MidStream, Reset, SynReceived, SynSent, TimeWait};
+        let of_state = |state| book(&mut in_state(state), &answer(OTHER), never);
+        for state in [SynReceived, Established, FinWait] {
+            assert_eq!(of_state(state), Outcome::Answers, "{state:?}");
+        }
+        for state in [TimeWait, Reset, MidStream, HalfSeen] {
+            assert_eq!(of_state(state), Outcome::Anew(None), "{state:?}: its SYN went another way");
+        }
+        assert_eq!(book(&mut in_state(Established), &answer(9 + 1400), never), Outcome::Answers, "1400 * 64 ns later");
+        assert_eq!(of_state(SynSent), Outcome::Stray, "to an attempt given up: it must not stamp this one");
+        let mut flow = in_state(SynSent);
+        let with_data = Sighting { acknowledgement: 9 + 1 + 1400, ..answer(9) };
+        assert_eq!(book(&mut flow, &with_data, || 1), Outcome::Counted);
+        assert_eq!(flow.state, SynReceived as u8, "a SYN may carry data");
+    }
+
+    #[test]
+    fn an_interface_that_is_gone_does_not_keep_its_five_tuples() {
+        let syn = Sighting { ifindex: 8, ..seen(Endpoint::A, SYN, OTHER) };
+        assert_eq!(book(&mut in_state(State::Reset), &syn, never), Outcome::Anew(None));
+        assert_eq!(book(&mut in_state(State::Established), &syn, never), Outcome::Waits);
+        let own = Sighting { ifindex: 8, ..seen(Endpoint::A, SYN, 9) };
+        assert_eq!(book(&mut in_state(State::Reset), &own, never), Outcome::Elsewhere, "the same SYN, further on");
+    }
+
+    #[test]
+    fn copies_of_a_syn_are_remembered_together_and_counted_once_per_node() {
+        let syn = seen(Endpoint::A, SYN, OTHER);
+        let first = remember(None, &syn, 100, Verdict::Dropped, Reason::CtMapInsertionFailed).unwrap();
+        assert_eq!((first.first_ns, first.refused, first.origin), (100, 1, Endpoint::A as u8));
+        let elsewhere = Sighting { ifindex: 8, ..syn };
+        assert_eq!(remember(Some(&first), &elsewhere, 101, Verdict::Forwarded, Reason::None), None);
+        let out = Sighting { hook: 1, ..syn };
+        assert_eq!(remember(Some(&first), &out, 101, Verdict::Forwarded, Reason::None), None);
+        let later = Sighting { jiffies: 250, ..syn };
+        let again = remember(Some(&first), &later, 900, Verdict::Forwarded, Reason::None).unwrap();
+        assert_eq!((again.first_ns, again.refused, again.last_seen_jiffies), (100, 2, 250));
+        assert_eq!(again.verdict, Verdict::Forwarded as u8, "what became of the last copy");
+    }
+
+    #[test]
+    fn copies_of_syn_and_syn_ack_are_retries_until_the_handshake_is_complete() {
+        let mut flow = opened(&seen(Endpoint::A, SYN, 9), 100);
+        book(&mut flow, &answer(9), || 1_300);
+        let retried = Outcome::Event(EventKind::Retried);
+        assert_eq!(book(&mut flow, &seen(Endpoint::A, SYN, 9), never), retried);
+        assert_eq!(book(&mut flow, &answer(9), never), retried);
+        let hairpin = Sighting { hook: 0, ..answer(9) };
+        assert_eq!(book(&mut flow, &hairpin, never), Outcome::Counted, "the same packet on its way out again");
+        assert_eq!((flow.syn_retries, flow.syn_ack_retries, flow.syn_ack_ns), (1, 1, 1_300));
     }
 }

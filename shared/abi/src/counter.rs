@@ -69,12 +69,16 @@ counters! {
     DroppedFull = "dropped_table_full",
     /// Refused SYNs remembered for a later copy.
     PendingStored = "pending_stored",
-    /// Refused SYNs that could not be remembered: these connections are unmeasured.
+    /// SYNs without an entry that could not be remembered: these connections are unmeasured.
     PendingFailed = "pending_failed",
-    /// Refused SYNs whose stamps a later copy adopted.
+    /// Remembered SYNs whose stamps an entry adopted.
     PendingAdopted = "pending_adopted",
-    /// Refused SYNs that never got in.
+    /// Remembered SYNs that never got an entry.
     PendingExpired = "pending_expired",
+    /// SYNs of another connection over the five-tuple of one that may be alive: remembered until that is decided.
+    SynOverLive = "syn_over_live_connection",
+    /// SYN-ACKs to a SYN that is not known here: unmeasured.
+    StraySynAck = "unmeasured_stray_syn_ack",
     /// TCP entries made by a packet from the middle of a connection: unmeasured.
     MidStream = "unmeasured_mid_stream",
     /// Packets that found neither an entry nor room for one, and were no SYN: unmeasured.

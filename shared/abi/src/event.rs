@@ -59,7 +59,7 @@ numbered! {
         HalfSeen = 11 "half_seen",
         /// A SYN found no room in the table and passed all the same.
         Refused = 12 "refused",
-        /// The client gave this attempt up without an answer and began another from the same port.
+        /// The client gave this attempt, or this connection, up without ending it and began another from the same port.
         Abandoned = 13 "abandoned",
     }
 }

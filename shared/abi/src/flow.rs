@@ -139,7 +139,7 @@ pub struct Flow {
     pub reserved: [u8; 5],
     /// Initial sequence number of the SYN, host byte order; 0 for anything but TCP opened by a SYN.
     pub initial_sequence: u32,
-    /// SYNs of this connection that were refused an entry before one was accepted.
+    /// SYNs of this connection that were given no entry before one was.
     pub refused_syns: u32,
     /// First SYN, `CLOCK_MONOTONIC` ns; 0 when it was never seen.
     pub syn_ns: u64,
@@ -149,7 +149,7 @@ pub struct Flow {
     pub established_ns: u64,
 }
 
-/// Key of a refused SYN: the same SYN sent again has the same sequence number, a new attempt has another.
+/// Key of a SYN that was given no entry: the same SYN sent again has the same sequence number, a new attempt has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct PendingKey<const N: usize> {
@@ -159,15 +159,15 @@ pub struct PendingKey<const N: usize> {
     pub initial_sequence: u32,
 }
 
-/// What is remembered of a refused SYN until a later copy gets in.
+/// What is remembered of a SYN that was given no entry until a later copy, or its answer, gets one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Pending {
-    /// First refused SYN, `CLOCK_MONOTONIC` ns.
+    /// First copy, `CLOCK_MONOTONIC` ns.
     pub first_ns: u64,
-    /// Latest refused SYN, `CLOCK_MONOTONIC` ns.
-    pub last_ns: u64,
-    /// Refused copies so far.
+    /// Latest copy, in jiffies of the kernel's `jiffies64`.
+    pub last_seen_jiffies: u64,
+    /// Copies so far.
     pub refused: u32,
     /// Interface that saw the first copy; copies seen elsewhere are the same packet once more, not a retry.
     pub ifindex: u32,
@@ -175,8 +175,12 @@ pub struct Pending {
     pub hook: u8,
     /// [`Endpoint`] that sent it.
     pub origin: u8,
+    /// [`crate::event::Verdict`] of the latest copy.
+    pub verdict: u8,
+    /// [`crate::event::Reason`] why the latest copy was given no entry.
+    pub reason: u8,
     /// Always zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 4],
 }
 
 const _: () = {

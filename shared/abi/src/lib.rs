@@ -1,5 +1,5 @@
 //! What kernel programs and user space share: map keys and values, event records, limits, and the decisions
-//! (parsing, the TCP state machine, time-outs) that both sides must make alike.
+//! (parsing, the TCP state machine, time-outs, verdicts) that both sides must make alike.
 //!
 //! Everything here is `no_std` and free of kernel calls and clocks, so that kernel programs and ordinary host tests
 //! run the very same code. Types that cross the boundary are `repr(C)`, hold integers only, and have no padding:
@@ -25,10 +25,11 @@ mod pod;
 pub mod settings;
 pub mod tcp;
 pub mod timeout;
+pub mod verdict;
 
 /// Version of everything in this crate that pinned maps hold. Raised with each change of a layout or of a meaning, so
 /// that a newer service recognises pins it must not adopt.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Most entries a conntrack table can be given: the limit Cilium uses as well (`1 << 24`).
 pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
@@ -36,8 +37,9 @@ pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
 /// Capacity of a conntrack table until desired state says otherwise; Cilium's default for TCP.
 pub const CONNTRACK_ENTRIES_DEFAULT: u32 = 524_288;
 
-/// Capacity of the table of refused SYNs (LRU: the oldest go first).
-pub const PENDING_ENTRIES: usize = 16_384;
+/// Capacity of the table of SYNs that were given no entry: 1,000 new ones a second for as long as they are remembered.
+/// A hash, which refuses what it has no room for: an LRU would forget others without a word.
+pub const PENDING_ENTRIES: usize = 65_536;
 
 /// Size of the event ring in bytes: room for 32,768 records, 32 ms at a million events a second.
 pub const EVENT_RING_BYTES: usize = 4 << 20;

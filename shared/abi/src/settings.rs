@@ -14,11 +14,12 @@ pub const ON_FULL_DROP: u32 = 1;
 
 /// Slot of the conntrack table in use.
 pub const CURRENT: u32 = 0;
-/// Slot of the table that is being replaced: its entries move to [`CURRENT`], by their own next packet or by the
-/// `move_v4` and `move_v6` programs, whichever comes first. An empty table stands here the rest of the time.
-pub const RETIRING: u32 = 1;
+/// Slots of tables that are being replaced: their entries move to [`CURRENT`], by their own next packet or by the
+/// `retire_v4` and `retire_v6` programs, whichever comes first. Two, so that what one resize found no room for does not
+/// stand in the way of the next, which may be the one that makes room. Empty tables stand here the rest of the time.
+pub const RETIRING: [u32; 2] = [1, 2];
 /// Number of slots.
-pub const TABLE_SLOTS: u32 = 2;
+pub const TABLE_SLOTS: u32 = 3;
 
 /// How many ports can be exempted from [`ON_FULL_DROP`].
 pub const EXEMPT_PORTS: usize = 8;
@@ -41,7 +42,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
 }
 
-const _: () = assert!(core::mem::size_of::<Settings>() == 72);
+const _: () = assert!(core::mem::size_of::<Settings>() == 80);
 
 /// The kernel's two clocks, read together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::ProgramError;
 use synscope_abi::batch::{BATCH_KEYS, Batch, TASK_EXPIRE, TASK_MOVE};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
+use synscope_abi::settings::{RETIRING, TABLE_SLOTS};
 
 use crate::batch;
 
-use super::{Kernel, KernelError, Table};
+use super::{FLOWS_V4, FLOWS_V6, Kernel, KernelError};
 
 /// Sweeps, inside the kernel.
 const SWEEPS: [&str; 2] = ["sweep_v4", "sweep_v6"];
@@ -44,51 +45,56 @@ impl Kernel {
         Ok(())
     }
 
-    /// Every connection of the IPv4 table in use, in no order. One that comes, goes or moves meanwhile may be missed.
-    pub fn each_v4(&self, see: impl FnMut(&FlowKey<4>, &Flow)) -> Result<(), KernelError> {
-        self.each("FLOWS_V4", see)
+    /// Every IPv4 connection, in no order. One that comes or goes meanwhile may be missed, one that moves to another
+    /// table also be seen twice.
+    pub fn each_v4(&self, mut see: impl FnMut(&FlowKey<4>, &Flow)) -> Result<(), KernelError> {
+        (0..TABLE_SLOTS).try_for_each(|slot| self.each(FLOWS_V4, slot, &mut see))
     }
 
-    /// The same for the IPv6 table.
-    pub fn each_v6(&self, see: impl FnMut(&FlowKey<16>, &Flow)) -> Result<(), KernelError> {
-        self.each("FLOWS_V6", see)
+    /// The same for IPv6.
+    pub fn each_v6(&self, mut see: impl FnMut(&FlowKey<16>, &Flow)) -> Result<(), KernelError> {
+        (0..TABLE_SLOTS).try_for_each(|slot| self.each(FLOWS_V6, slot, &mut see))
     }
 
     pub(super) fn each<const N: usize>(
         &self,
         name: &'static str,
+        slot: u32,
         see: impl FnMut(&FlowKey<N>, &Flow),
     ) -> Result<(), KernelError>
     where
         FlowKey<N>: Pod,
     {
-        batch::each(&self.table_info(name)?, see).map_err(|source| KernelError::Read { name, source })
+        batch::each(&self.table_info(name, slot)?, see).map_err(|source| KernelError::Read { name, source })
     }
 
     pub(super) fn sweep_tables(&self) -> Result<(), KernelError> {
         if self.walks_inside {
             return SWEEPS.into_iter().try_for_each(|name| self.run(name));
         }
-        self.by_batches("BATCH_V4", "batch_v4", TASK_EXPIRE, self.table_v4()?.keys())?;
-        self.by_batches("BATCH_V6", "batch_v6", TASK_EXPIRE, self.table_v6()?.keys())?;
+        for slot in 0..TABLE_SLOTS {
+            self.by_batches("BATCH_V4", "batch_v4", TASK_EXPIRE, self.table::<4>(FLOWS_V4, slot)?.keys())?;
+            self.by_batches("BATCH_V6", "batch_v6", TASK_EXPIRE, self.table::<16>(FLOWS_V6, slot)?.keys())?;
+        }
         let pending = self.pending::<4>("PENDING_V4")?;
         self.by_batches("BATCH_PENDING_V4", "batch_pending_v4", TASK_EXPIRE, pending.keys())?;
         let pending = self.pending::<16>("PENDING_V6")?;
         self.by_batches("BATCH_PENDING_V6", "batch_pending_v6", TASK_EXPIRE, pending.keys())
     }
 
-    /// One pass over the retiring table: its entries move into the one in use.
-    pub(super) fn move_entries<const N: usize>(&self, old: &Table<N>) -> Result<(), KernelError>
+    /// One pass over the retiring tables: their entries move into the one in use.
+    pub(super) fn move_entries<const N: usize>(&self, name: &'static str) -> Result<(), KernelError>
     where
         FlowKey<N>: Pod,
     {
         let [retire_v4, retire_v6] = RETIRES;
-        match (self.walks_inside, N) {
-            (true, 4) => self.run(retire_v4),
-            (true, _) => self.run(retire_v6),
-            (false, 4) => self.by_batches("BATCH_V4", "batch_v4", TASK_MOVE, old.keys()),
-            (false, _) => self.by_batches("BATCH_V6", "batch_v6", TASK_MOVE, old.keys()),
+        if self.walks_inside {
+            return self.run(if N == 4 { retire_v4 } else { retire_v6 });
         }
+        let (map, program) = if N == 4 { ("BATCH_V4", "batch_v4") } else { ("BATCH_V6", "batch_v6") };
+        RETIRING
+            .into_iter()
+            .try_for_each(|slot| self.by_batches(map, program, TASK_MOVE, self.table::<N>(name, slot)?.keys()))
     }
 
     /// Hands keys to a program, [`BATCH_KEYS`] at a time. The program looks each one up and decides.

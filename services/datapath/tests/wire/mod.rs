@@ -28,11 +28,21 @@ pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T
 }
 
 pub(crate) fn listen(line: &Line, port: u16) -> TcpListener {
-    within(&line.server, || TcpListener::bind(("10.9.0.2", port)).unwrap())
+    listen_on(line, ([10, 9, 0, 2], port))
+}
+
+pub(crate) fn listen_on(line: &Line, server: impl Into<SocketAddr>) -> TcpListener {
+    let server = server.into();
+    within(&line.server, || TcpListener::bind(server).unwrap())
 }
 
 pub(crate) fn connect(line: &Line, port: u16, limit: Duration) -> std::io::Result<TcpStream> {
-    within(&line.client, || TcpStream::connect_timeout(&SocketAddr::from(([10, 9, 0, 2], port)), limit))
+    connect_to(line, ([10, 9, 0, 2], port), limit)
+}
+
+pub(crate) fn connect_to(line: &Line, server: impl Into<SocketAddr>, limit: Duration) -> std::io::Result<TcpStream> {
+    let server = server.into();
+    within(&line.client, || TcpStream::connect_timeout(&server, limit))
 }
 
 pub(crate) fn observe_on_wire(kernel: &mut Kernel, line: &Line) -> Vec<attach::Attached> {
