@@ -29,6 +29,8 @@ pub(crate) struct Load {
 /// What `order` got to see.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
+    /// Begins none for now.
+    pub(crate) paused: AtomicBool,
     /// Connections begun.
     pub(crate) begun: AtomicU64,
     /// Answers.
@@ -139,6 +141,9 @@ async fn order(to: SocketAddr, every: Duration, orders: Arc<Orders>) -> Result<(
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
+        if orders.paused.load(Relaxed) {
+            continue;
+        }
         let orders = orders.clone();
         tokio::task::spawn_local(async move {
             orders.begun.fetch_add(1, Relaxed);

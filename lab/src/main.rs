@@ -20,9 +20,8 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::outsider::Outsider;
-use crate::report::{Check, Report, say};
+use crate::report::{Report, say};
 use crate::run::Stage;
-use crate::watch::Watch;
 
 /// Plays an incident, and checks that it is found, explained, fixed and verified.
 #[derive(Parser)]
@@ -85,11 +84,10 @@ fn run(cli: &Cli) -> Result<bool> {
     say(&format!("{}: {}", scenario.name, scenario.about));
 
     let mut report = Report::new(scenario.name);
-    let mut stage = Stage::set(scenario, &cli.bin, &cli.nats)?;
+    let mut stage = Stage::set(scenario, &cli.bin, &cli.nats, cli.record.as_deref())?;
     if cli.kill {
         stage.kill_in_turn();
     }
-    let mut watch = Watch::start(stage.cluster.nats_port, cli.record.as_deref())?;
     let subscriber =
         cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
     let played = run::play(scenario, &mut stage, &mut report);
@@ -98,10 +96,8 @@ fn run(cli: &Cli) -> Result<bool> {
         say(&format!("logs are kept in {}", stage.cluster.logs().display()));
     }
     played?;
-    report.loss = watch.loss()?;
-    let accounted = report.loss.delivered + report.loss.counted_lost;
-    let (produced, settled) = (report.loss.produced, report.loss.produced.abs_diff(accounted) <= watch.waiting());
-    report.check(Check::new("every message is accounted for", settled, &produced.to_string(), &accounted.to_string()));
+    report.loss = stage.loss()?;
+    report.check(report.loss.check(cli.kill));
     if let Some(outsider) = subscriber {
         report.check(outsider.end()?);
     }
@@ -113,7 +109,7 @@ fn run(cli: &Cli) -> Result<bool> {
         ));
         std::io::stdin().read_line(&mut String::new())?;
     }
-    watch.stop()?;
+    stage.watch.stop()?;
     drop(stage);
     report.print();
     if cli.json {

@@ -15,8 +15,9 @@ use crate::cluster::Cluster;
 use crate::load::{Load, Orders};
 use crate::netns::{INVENTORY, SINK, Topology};
 use crate::nf_conntrack::NfConntrack;
-use crate::report::{Check, Report, say};
+use crate::report::{Check, Loss, Report, say};
 use crate::scenario::{End, Expected, Fault, Scenario};
+use crate::watch::Watch;
 use crate::wire::{Fault as WireFault, Wire};
 
 /// How much faster than in life it is played: ten minutes take 20 s.
@@ -37,6 +38,7 @@ const ORDER_EVERY: Duration = Duration::from_millis(40);
 pub(crate) struct Stage {
     /// Ends first, so that nobody asks a server that is gone.
     _load: Load,
+    pub(crate) watch: Watch,
     pub(crate) cluster: Cluster,
     wires: [Wire; 2],
     nf_conntrack: Option<NfConntrack>,
@@ -57,7 +59,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Sets everything up, and returns when the services are ready.
-    pub(crate) fn set(scenario: &Scenario, bin: &Path, nats: &Path) -> Result<Self> {
+    pub(crate) fn set(scenario: &Scenario, bin: &Path, nats: &Path, record: Option<&Path>) -> Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register(signal, interrupted.clone())?;
@@ -71,7 +73,10 @@ impl Stage {
         };
         let cilium = if scenario.cilium_map { Some(CiliumMap::new()?) } else { None };
         say("starting nats-server, an agent per node, analyzer and api");
-        let mut cluster = Cluster::start(bin, nats, &topology, scenario.tables, TIME_SCALE)?;
+        let mut cluster = Cluster::start(bin, nats)?;
+        // Before the agents, so that no event comes before it.
+        let watch = Watch::start(cluster.nats_port, record)?;
+        cluster.start_services(&topology, scenario.tables, TIME_SCALE)?;
         let api = Api::new(cluster.api_port);
         let closed = Arc::new(AtomicBool::new(false));
         let mut load = Load::new();
@@ -94,6 +99,7 @@ impl Stage {
         let started = Instant::now();
         Ok(Self {
             _load: load,
+            watch,
             cluster,
             wires,
             nf_conntrack,
@@ -153,6 +159,14 @@ impl Stage {
         say(&format!("burst {}: {slow} of order's connections took over 100 ms", self.bursts));
         self.next_burst = until;
         self.wait(until, &mut done)
+    }
+
+    /// What became of the events, once order has been silent long enough for all of them to arrive.
+    pub(crate) fn loss(&self) -> Result<Loss> {
+        self.orders.paused.store(true, Relaxed);
+        let loss = self.watch.settled_loss();
+        self.orders.paused.store(false, Relaxed);
+        loss
     }
 
     /// Has one program killed with -9 in the middle of each burst from now on, each once.
