@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::Serialize;
 use synscope_bus::message::incident::{Cause, Incident, Recurrence};
-
-use crate::run::seconds;
 
 /// One promise, and whether it was kept.
 #[derive(Debug, Clone, Serialize)]
@@ -17,12 +16,26 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// `passed` is whether `actual` is what was `expected`.
     pub(crate) fn new(name: &str, passed: bool, expected: &str, actual: &str) -> Self {
         Self { name: name.to_owned(), passed, expected: expected.to_owned(), actual: actual.to_owned() }
     }
 
+    /// Both must be the same.
     pub(crate) fn equal(name: &str, expected: &str, actual: &str) -> Self {
         Self::new(name, expected == actual, expected, actual)
+    }
+
+    /// What was promised.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it was kept.
+    #[cfg(test)]
+    pub(crate) const fn passed(&self) -> bool {
+        self.passed
     }
 }
 
@@ -98,8 +111,8 @@ impl Report {
         self.passed
     }
 
-    /// The report as a person wants to read it.
-    pub(crate) fn print(&self) {
+    /// The report as a person wants to read it and, as the last line of all, for a machine.
+    pub(crate) fn print(&self, json: bool) -> Result<()> {
         if let Some(incident) = &self.incident {
             print_incident(incident);
         }
@@ -112,7 +125,16 @@ impl Report {
         eprintln!(
             "events of both nodes: {produced} made in the kernel, {delivered} delivered, {counted_lost} counted as lost"
         );
+        if json {
+            println!("{}", serde_json::to_string(self)?);
+        }
+        Ok(())
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// Tells what happens now; standard output is for the result.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -15,7 +15,8 @@ use synscope_bus::command::{ask, datapath::GetStatus};
 use synscope_bus::connection::Connection;
 use synscope_bus::inbox::Inbox;
 use synscope_bus::life::unix_now_ns;
-use synscope_bus::message::{Message, edge::EdgeBatch, flow::FlowBatch, signal::NodeSignals};
+use synscope_bus::message::flow::{FlowBatch, FlowEvent, FlowKind, Vantage};
+use synscope_bus::message::{Message, edge::EdgeBatch, signal::NodeSignals};
 use synscope_bus::sequence::EventCounter;
 use synscope_bus::subject::Wildcard;
 use tokio::runtime::Runtime;
@@ -23,7 +24,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::load::SLOW;
 use crate::report::Loss;
+use crate::steps::Steps;
 
 const NODES: [&str; 2] = ["node-a", "node-b"];
 /// How long the server may take to come up.
@@ -35,12 +38,20 @@ const STILL: Duration = Duration::from_secs(7);
 /// Until then they must stand still.
 const SETTLE: Duration = Duration::from_secs(40);
 
+/// What the flow events told.
+#[derive(Debug, Default)]
+struct Seen {
+    events: EventCounter,
+    /// Slow connections from order to inventory, as order's node saw them.
+    steps: Steps,
+}
+
 /// A subscriber beside the services.
 #[derive(Debug)]
 pub(crate) struct Watch {
     runtime: Runtime,
     connection: Connection,
-    events: Arc<Mutex<EventCounter>>,
+    seen: Arc<Mutex<Seen>>,
     recorder: Option<JoinHandle<Result<()>>>,
     stop: watch::Sender<bool>,
 }
@@ -53,9 +64,9 @@ impl Watch {
         let connection = runtime.block_on(Connection::start(&url, "synscope-lab"))?;
         runtime.block_on(async { timeout(CONNECT, connection.connected()).await }).context("nats-server")?;
         let (stop, mut stopped) = watch::channel(false);
-        let events = Arc::new(Mutex::new(EventCounter::default()));
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let client = connection.client().clone();
-        runtime.spawn(count(runtime.block_on(client.subscribe(Wildcard::Flows.to_string()))?, events.clone()));
+        runtime.spawn(count(runtime.block_on(client.subscribe(Wildcard::Flows.to_string()))?, seen.clone()));
         let mut recorder = None;
         if let Some(path) = record {
             let file = File::create(path).with_context(|| path.display().to_string())?;
@@ -71,7 +82,7 @@ impl Watch {
         }
         // An answer to what was asked after them: the server has the subscriptions.
         runtime.block_on(async { jetstream::new(client).query_account().await }).context("nats-server")?;
-        Ok(Self { runtime, connection, events, recorder, stop })
+        Ok(Self { runtime, connection, seen, recorder, stop })
     }
 
     /// What became of the events, once the counts stand still: that all are accounted for is no accident then.
@@ -100,11 +111,15 @@ impl Watch {
             loss.produced += counter("events_submitted")? + refused;
             loss.counted_lost += refused + status.foreign_records;
         }
-        // No code panics while it holds the lock.
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        loss.delivered = events.received();
-        loss.counted_lost += events.missing();
+        let seen = lock(&self.seen);
+        loss.delivered = seen.events.received();
+        loss.counted_lost += seen.events.missing();
         Ok(loss)
+    }
+
+    /// Where the latencies of order's slow connections lie.
+    pub(crate) fn steps(&self) -> Steps {
+        lock(&self.seen).steps
     }
 
     /// Ends, with the recording complete.
@@ -115,15 +130,32 @@ impl Watch {
     }
 }
 
-async fn count(mut flows: Subscriber, events: Arc<Mutex<EventCounter>>) {
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    // No code panics while it holds the lock.
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn count(mut flows: Subscriber, seen: Arc<Mutex<Seen>>) {
     let mut inbox = Inbox::default();
     while let Some(message) = flows.next().await {
-        if let Some(received) = inbox.read::<FlowBatch>(&message) {
-            let batch = &received.message;
-            let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
-            events.note(&received.publisher, batch.first, batch.events.len() as u64);
+        let Some(received) = inbox.read::<FlowBatch>(&message) else { continue };
+        let batch = received.message;
+        let mut seen = lock(&seen);
+        seen.events.note(&received.publisher, batch.first, batch.events.len() as u64);
+        for event in batch.events.iter().filter(|event| is_orders(event)) {
+            if let Some(latency) = event.server_latency_ns.map(Duration::from_nanos).filter(|latency| *latency > SLOW) {
+                seen.steps.note(latency, Some(event.syn_retries));
+            }
         }
     }
+}
+
+/// A handshake of order with inventory, as order's node saw it.
+fn is_orders(event: &FlowEvent) -> bool {
+    event.kind == FlowKind::Established
+        && event.vantage == Vantage::Client
+        && event.source_workload.as_deref() == Some("shop/order")
+        && event.destination_workload.as_deref() == Some("shop/inventory")
 }
 
 /// One JSON document per line, as `services/analyzer` replays them.
