@@ -1,5 +1,6 @@
 //! What an incident must say: pure checks of one document.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use synscope_bus::message::incident::{Cause, Finding, Incident, Recurrence};
@@ -29,15 +30,19 @@ pub(crate) fn diagnosis(scenario: &Scenario, expected: &Expected, incident: &Inc
     checks
 }
 
+/// Their names, each once: a cause may be weighed on each node.
 fn names<'a>(causes: impl Iterator<Item = &'a Cause>) -> String {
-    let names: Vec<_> = causes.map(|cause| cause.name.as_str()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    or_none(&causes.map(|cause| cause.name.as_str()).collect::<BTreeSet<_>>())
+}
+
+fn or_none(names: &BTreeSet<&str>) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.iter().copied().collect::<Vec<_>>().join(", ") }
 }
 
 /// One cause and one culprit; what goes along with it is called that and no more.
 fn causes(expected: &Expected, incident: &Incident) -> Vec<Check> {
     let found = |finding| incident.causes.iter().filter(move |cause| cause.finding == finding);
-    let blamed: Vec<_> = found(Finding::Confirmed).filter_map(|cause| cause.node.as_deref()).collect();
+    let blamed: BTreeSet<_> = found(Finding::Confirmed).filter_map(|cause| cause.node.as_deref()).collect();
     vec![
         Check::equal("confirmed causes", expected.kind, &names(found(Finding::Confirmed))),
         Check::equal("nodes that are blamed", expected.node.unwrap_or("none"), &or_none(&blamed)),
@@ -48,10 +53,6 @@ fn causes(expected: &Expected, incident: &Incident) -> Vec<Check> {
         ),
         Check::equal("causes that could not be observed", "none", &names(found(Finding::NotObserved))),
     ]
-}
-
-fn or_none(nodes: &[&str]) -> String {
-    if nodes.is_empty() { "none".to_owned() } else { nodes.join(", ") }
 }
 
 fn refuted(name: &str, incident: &Incident) -> Check {
