@@ -79,9 +79,11 @@ fn encode(names: &Names, clock: WallClock) -> Result<Row> {
     let mut rates = Vec::new();
     for round in 0..ROUNDS {
         let start = Instant::now();
+        let mut first = 1;
         for (sequence, batch) in (1..).zip(records.chunks(BATCH_EVENTS)) {
             let events: Result<Vec<_>, _> = batch.iter().map(|record| flow::event(record, names, clock)).collect();
-            let batch = FlowBatch { node: "node-a".to_owned(), events: events?, lost: 0 };
+            let batch = FlowBatch { node: "node-a".to_owned(), first, events: events?, lost: 0 };
+            first += batch.events.len() as u64;
             black_box(envelope::encode(&batch, &publisher, sequence).context("a batch")?);
         }
         // The first round warms the allocator up.

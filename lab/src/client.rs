@@ -9,7 +9,7 @@ use synscope_bus::message::incident::Incident;
 /// A client of the API on this machine.
 #[derive(Debug)]
 pub(crate) struct Api {
-    base: String,
+    pub(crate) base: String,
     agent: ureq::Agent,
 }
 
@@ -40,13 +40,21 @@ impl Api {
         serde_json::from_value(self.get("/v1/incidents")?).context("GET /v1/incidents")
     }
 
-    /// Applies an incident's fix.
-    pub(crate) fn apply_fix(&self, id: &str) -> Result<Value> {
+    /// Asks for an incident's fix; the status, and the document that came back.
+    pub(crate) fn ask_for_fix(&self, id: &str) -> Result<(u16, Value)> {
         let path = format!("/v1/incidents/{id}/fix");
         let mut answer = self.agent.post(format!("{}{path}", self.base)).send_json(json!({}))?;
         let body = answer.body_mut().read_to_string()?;
-        ensure!(answer.status().is_success(), "POST {path}: {} {body}", answer.status());
-        Ok(serde_json::from_str(&body)?)
+        let document =
+            serde_json::from_str(&body).with_context(|| format!("POST {path}: {} {body}", answer.status()))?;
+        Ok((answer.status().as_u16(), document))
+    }
+
+    /// A document for people.
+    pub(crate) fn text(&self, path: &str) -> Result<String> {
+        let mut answer = self.agent.get(format!("{}{path}", self.base)).header("Accept", "text/plain").call()?;
+        ensure!(answer.status().is_success(), "GET {path}: {}", answer.status());
+        answer.body_mut().read_to_string().with_context(|| format!("GET {path}"))
     }
 
     /// Any document.

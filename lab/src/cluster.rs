@@ -90,14 +90,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts them all. `bin` holds the services; `nats_binary` is the server.
-    pub(crate) fn start(
-        bin: &Path,
-        nats_binary: &Path,
-        topology: &Topology,
-        tables: Tables,
-        time_scale: f64,
-    ) -> Result<Self> {
+    /// Starts the server. `bin` holds the services; `nats_binary` is the server.
+    pub(crate) fn start(bin: &Path, nats_binary: &Path) -> Result<Self> {
         let mut cluster = Self {
             programs: Vec::new(),
             nats: None,
@@ -109,6 +103,11 @@ impl Cluster {
             api_port: free_port()?,
         };
         cluster.start_nats()?;
+        Ok(cluster)
+    }
+
+    /// Starts the services.
+    pub(crate) fn start_services(&mut self, topology: &Topology, tables: Tables, time_scale: f64) -> Result<()> {
         let a = Agent {
             node: "node-a",
             netns: &topology.node_a,
@@ -117,7 +116,7 @@ impl Cluster {
             enforce: tables.enforce,
         };
         let workloads_a = format!("\"{}\" = \"shop/order\"\n\"{}\" = \"shop/batch\"\n", netns::ORDER, netns::BATCH);
-        cluster.start_agent(&a, &workloads_a, time_scale)?;
+        self.start_agent(&a, &workloads_a, time_scale)?;
         let b = Agent {
             node: "node-b",
             netns: &topology.node_b,
@@ -127,12 +126,11 @@ impl Cluster {
         };
         let workloads_b =
             format!("\"{}\" = \"shop/inventory\"\n\"{}\" = \"shop/sink\"\n", netns::INVENTORY, netns::SINK);
-        cluster.start_agent(&b, &workloads_b, time_scale)?;
-        let nats = format!("[nats]\nurl = 'nats://127.0.0.1:{}'\n", cluster.nats_port);
-        cluster.start_service("analyzer", "analyzer", &format!("time_scale = {time_scale:.1}\n{nats}"))?;
-        let listen = format!("listen = '127.0.0.1:{}'\n", cluster.api_port);
-        cluster.start_service("api", "api", &format!("{listen}{nats}"))?;
-        Ok(cluster)
+        self.start_agent(&b, &workloads_b, time_scale)?;
+        let nats = format!("[nats]\nurl = 'nats://127.0.0.1:{}'\n", self.nats_port);
+        self.start_service("analyzer", "analyzer", &format!("time_scale = {time_scale:.1}\n{nats}"))?;
+        let listen = format!("listen = '127.0.0.1:{}'\n", self.api_port);
+        self.start_service("api", "api", &format!("{listen}{nats}"))
     }
 
     /// Where the services' logs are.

@@ -1,8 +1,8 @@
 //! The workloads: each runs in a thread of its own, inside its pod's namespace.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,9 @@ use crate::netns::Netns;
 /// Connections that a batch job gives up and tries again after so long.
 const BATCH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Slower connections are slow; the agents' own default.
+pub(crate) const SLOW: Duration = Duration::from_millis(100);
+
 /// Workloads that run until this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
@@ -29,14 +32,22 @@ pub(crate) struct Load {
 /// What `order` got to see.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
+    /// Begins none for now.
+    pub(crate) paused: AtomicBool,
     /// Connections begun.
     pub(crate) begun: AtomicU64,
-    /// Answers.
-    pub(crate) answered: AtomicU64,
-    /// Those that took over 100 ms to connect.
-    pub(crate) slow: AtomicU64,
+    /// How long those took to connect that took over 100 ms.
+    slow: Mutex<Vec<Duration>>,
     /// Those that failed.
     pub(crate) failed: AtomicU64,
+}
+
+impl Orders {
+    /// How long the slow ones took to connect, in the order of their ends.
+    pub(crate) fn slow(&self) -> MutexGuard<'_, Vec<Duration>> {
+        // No code panics while it holds the lock.
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Load {
@@ -139,21 +150,26 @@ async fn order(to: SocketAddr, every: Duration, orders: Arc<Orders>) -> Result<(
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
+        if orders.paused.load(Relaxed) {
+            continue;
+        }
         let orders = orders.clone();
         tokio::task::spawn_local(async move {
             orders.begun.fetch_add(1, Relaxed);
             let start = tokio::time::Instant::now();
             let asked = timeout(Duration::from_secs(20), ask(to, start, &orders)).await;
-            let counter = if matches!(asked, Ok(Ok(()))) { &orders.answered } else { &orders.failed };
-            counter.fetch_add(1, Relaxed);
+            if !matches!(asked, Ok(Ok(()))) {
+                orders.failed.fetch_add(1, Relaxed);
+            }
         });
     }
 }
 
 async fn ask(to: SocketAddr, start: tokio::time::Instant, orders: &Orders) -> Result<()> {
     let mut stream = TcpSocket::new_v4()?.connect(to).await?;
-    if start.elapsed() > Duration::from_millis(100) {
-        orders.slow.fetch_add(1, Relaxed);
+    let took = start.elapsed();
+    if took > SLOW {
+        orders.slow().push(took);
     }
     stream.write_all(b"is it in stock?").await?;
     let mut answer = [0; 15];

@@ -3,26 +3,36 @@
 mod cilium;
 mod client;
 mod cluster;
+mod diagnosis;
+mod keep;
 mod load;
 mod netns;
 mod nf_conntrack;
 mod outsider;
+mod play;
 mod report;
-mod run;
 mod scenario;
+mod stage;
+mod steps;
 mod watch;
 mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::outsider::Outsider;
 use crate::report::{Check, Report, say};
-use crate::run::Stage;
-use crate::watch::Watch;
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+
+/// From the first namespace to the last one's end.
+const RUN_LIMIT: Duration = Duration::from_mins(4);
 
 /// Plays an incident, and checks that it is found, explained, fixed and verified.
 #[derive(Parser)]
@@ -32,10 +42,10 @@ struct Cli {
     /// Which one; see --list.
     #[arg(default_value = "ct-full")]
     scenario: String,
-    /// Prints one JSON document at the end.
+    /// Prints one JSON document at the end, also when the run breaks off.
     #[arg(long)]
     json: bool,
-    /// Leaves everything running until Enter is pressed, and says where the API is.
+    /// Leaves everything running until Enter or Ctrl-C is pressed, and says where the API is.
     #[arg(long)]
     keep: bool,
     /// Kills nats-server, analyzer, agents and api with -9, one in each burst, and starts them again.
@@ -59,6 +69,7 @@ struct Cli {
     nats: PathBuf,
 }
 
+/// 0: the diagnosis was right; 1: it was wrong, or the run broke off; 2: it could not be played.
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,53 +82,65 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<bool> {
-    let scenarios = scenario::all();
     if cli.list {
-        for scenario in &scenarios {
-            println!("{:<18} {}", scenario.name, scenario.about);
+        for Scenario { name, about, .. } in &scenario::ALL {
+            println!("{name:<18} {about}");
         }
         return Ok(true);
     }
-    let names = || scenarios.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
-    let scenario = scenarios.iter().find(|scenario| scenario.name == cli.scenario);
-    let scenario =
-        scenario.with_context(|| format!("there is no scenario {:?}; there are {}", cli.scenario, names()))?;
-    say(&format!("{}: {}", scenario.name, scenario.about));
-
-    let mut report = Report::new(scenario.name);
-    let mut stage = Stage::set(scenario, &cli.bin, &cli.nats)?;
-    if cli.kill {
-        stage.kill_in_turn();
+    let scenario = scenario::named(&cli.scenario).with_context(|| {
+        let names = scenario::ALL.map(|scenario| scenario.name).join(", ");
+        format!("there is no scenario {:?}; there are {names}", cli.scenario)
+    })?;
+    let started = Instant::now();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, interrupted.clone())?;
     }
-    let mut watch = Watch::start(stage.cluster.nats_port, cli.record.as_deref())?;
-    let subscriber =
-        cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
-    let played = run::play(scenario, &mut stage, &mut report);
-    if played.is_err() || !report.passed() {
+    say(&format!("{}: {}", scenario.name, scenario.about));
+    let mut report = Report::new(scenario.name);
+    let mut stage = match Stage::set(scenario, &cli.bin, &cli.nats, cli.record.as_deref(), interrupted.clone()) {
+        Ok(stage) => stage,
+        Err(error) => {
+            report.check(Check::new("everything could be set up", false, "yes", &format!("{error:#}")));
+            report.print(cli.json)?;
+            return Err(error);
+        }
+    };
+    let played = perform(cli, scenario, &mut stage, &mut report);
+    let end = played.map_or_else(|error| format!("{error:#}"), |()| "yes".to_owned());
+    report.check(Check::equal("the run comes to its end", "yes", &end));
+    if !report.passed() {
         stage.cluster.keep_logs();
         say(&format!("logs are kept in {}", stage.cluster.logs().display()));
     }
-    played?;
-    report.loss = watch.loss()?;
-    let accounted = report.loss.delivered + report.loss.counted_lost;
-    let (produced, settled) = (report.loss.produced, report.loss.produced.abs_diff(accounted) <= watch.waiting());
-    report.check(Check::new("every message is accounted for", settled, &produced.to_string(), &accounted.to_string()));
+    if cli.keep && !interrupted.load(Relaxed) {
+        report.print(cli.json)?;
+        keep::until_told(&stage, &interrupted)?;
+    } else {
+        drop(stage);
+        let took = started.elapsed();
+        let name = "set up, played and taken apart";
+        let limit = format!("within {} s", RUN_LIMIT.as_secs());
+        report.check(Check::new(name, took <= RUN_LIMIT, &limit, &format!("after {:.0} s", took.as_secs_f64())));
+        report.print(cli.json)?;
+    }
+    Ok(report.passed())
+}
+
+/// The play, and what is compared when it is over.
+fn perform(cli: &Cli, scenario: &Scenario, stage: &mut Stage, report: &mut Report) -> Result<()> {
+    if cli.kill {
+        stage.kill_in_turn();
+    }
+    let subscriber =
+        cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
+    play::play(scenario, stage, report)?;
+    report.loss = stage.loss()?;
+    report.check(report.loss.check(cli.kill));
+    play::afterwards(scenario, stage, cli.kill, report)?;
     if let Some(outsider) = subscriber {
         report.check(outsider.end()?);
     }
-    if cli.keep {
-        let api = format!("http://127.0.0.1:{}", stage.cluster.api_port);
-        say(&format!(
-            "everything keeps running: the API is at {api}, NATS on port {}; Enter ends it",
-            stage.cluster.nats_port
-        ));
-        std::io::stdin().read_line(&mut String::new())?;
-    }
-    watch.stop()?;
-    drop(stage);
-    report.print();
-    if cli.json {
-        println!("{}", serde_json::to_string(&report)?);
-    }
-    Ok(report.passed())
+    stage.watch.stop()
 }

@@ -164,7 +164,7 @@ fn remove_leftovers() -> Result<()> {
             if fs::exists(format!("/proc/{pid}"))? {
                 continue;
             }
-            println!("removing {folder}/{name} of a run that was killed");
+            eprintln!("removing {folder}/{name} of a run that was killed");
             if folder == "/run/netns" {
                 ip(&format!("netns del {name}"))?;
             } else {

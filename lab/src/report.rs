@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use serde::Serialize;
 use synscope_bus::message::incident::{Cause, Incident, Recurrence};
-
-use crate::run::seconds;
 
 /// One promise, and whether it was kept.
 #[derive(Debug, Clone, Serialize)]
@@ -17,21 +16,63 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    /// `passed` is whether `actual` is what was `expected`.
     pub(crate) fn new(name: &str, passed: bool, expected: &str, actual: &str) -> Self {
         Self { name: name.to_owned(), passed, expected: expected.to_owned(), actual: actual.to_owned() }
     }
 
+    /// Both must be the same.
     pub(crate) fn equal(name: &str, expected: &str, actual: &str) -> Self {
         Self::new(name, expected == actual, expected, actual)
     }
+
+    /// What was promised.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it was kept.
+    #[cfg(test)]
+    pub(crate) const fn passed(&self) -> bool {
+        self.passed
+    }
 }
 
-/// What became of the agents' messages.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+/// What became of the agents' events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Loss {
+    /// Made in the kernel, by its own count.
     pub(crate) produced: u64,
+    /// Read by a subscriber.
     pub(crate) delivered: u64,
+    /// Lost and counted: by the kernel, by the agent, or as a gap in the numbers that the subscriber read.
     pub(crate) counted_lost: u64,
+}
+
+impl Loss {
+    /// Delivered, or counted as lost.
+    pub(crate) const fn accounted(&self) -> u64 {
+        self.delivered + self.counted_lost
+    }
+
+    /// The promise about it. Events that a program held when it was killed are counted by nobody: `killed` asks only
+    /// that none comes twice or from nowhere.
+    pub(crate) fn check(&self, killed: bool) -> Check {
+        let (accounted, produced) = (self.accounted(), self.produced);
+        if killed {
+            let actual = format!("{accounted}; {} died with the killed", produced.saturating_sub(accounted));
+            let expected = format!("at most {produced}, as the kernels made");
+            return Check::new("no event is told twice", accounted <= produced, &expected, &actual);
+        }
+        let kept = produced > 0 && accounted == produced;
+        Check::new(
+            "every event is delivered or counted as lost",
+            kept,
+            &format!("{produced}, as the kernels made"),
+            &accounted.to_string(),
+        )
+    }
 }
 
 /// The run's outcome; its JSON is the lab's last line with `--json`.
@@ -70,8 +111,8 @@ impl Report {
         self.passed
     }
 
-    /// The report as a person wants to read it.
-    pub(crate) fn print(&self) {
+    /// The report as a person wants to read it and, as the last line of all, for a machine.
+    pub(crate) fn print(&self, json: bool) -> Result<()> {
         if let Some(incident) = &self.incident {
             print_incident(incident);
         }
@@ -82,9 +123,18 @@ impl Report {
         }
         let Loss { produced, delivered, counted_lost } = self.loss;
         eprintln!(
-            "messages of both agents: {produced} produced, {delivered} delivered, {counted_lost} counted as lost"
+            "events of both nodes: {produced} made in the kernel, {delivered} delivered, {counted_lost} counted as lost"
         );
+        if json {
+            println!("{}", serde_json::to_string(self)?);
+        }
+        Ok(())
     }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for people")]
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
 }
 
 /// Tells what happens now; standard output is for the result.
@@ -177,4 +227,20 @@ fn plot(incident: &Incident) {
 /// Seconds since the first spike.
 fn clock(incident: &Incident, at_unix_ns: u64) -> String {
     format!("+{:.1} s", seconds(at_unix_ns.saturating_sub(incident.first_seen_unix_ns)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_is_neither_delivered_nor_counted_fails_the_run() {
+        let check =
+            |delivered, counted_lost, killed| Loss { produced: 10, delivered, counted_lost }.check(killed).passed;
+        assert!(check(10, 0, false) && check(7, 3, false));
+        assert!(!check(9, 0, false), "a subscriber missed one, and nobody counted it");
+        assert!(!check(10, 1, false), "one was counted twice");
+        assert!(check(9, 0, true) && !check(10, 1, true));
+        assert!(!Loss::default().check(false).passed, "nothing happened");
+    }
 }

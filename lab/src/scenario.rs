@@ -50,16 +50,18 @@ pub(crate) enum End {
 }
 
 /// What is to be found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Expected {
     /// The incident's kind: the first cause's name.
     pub(crate) kind: &'static str,
-    /// The cause's node, where it is one node's.
+    /// The node that is to blame; none where nothing local is.
     pub(crate) node: Option<&'static str>,
-    /// A cause that must be weighed and refuted.
-    pub(crate) refuted: Option<&'static str>,
-    /// A cause that must be called correlated, and no more.
+    /// Causes that must be weighed and refuted, with numbers.
+    pub(crate) refuted: &'static [&'static str],
+    /// The one cause that must be called correlated, and no more.
     pub(crate) correlated: Option<&'static str>,
+    /// What must be advised, in part.
+    pub(crate) advice: &'static str,
     /// SYNs are lost and sent again, not held back.
     pub(crate) loss: bool,
     /// How it ends.
@@ -81,7 +83,6 @@ pub(crate) struct Scenario {
     pub(crate) expected: Option<Expected>,
 }
 
-const S: fn(u64) -> Duration = Duration::from_secs;
 const PERIOD: Schedule = Schedule::Every(Duration::from_secs(20));
 /// The article's 10 to 15 minutes, played 30 times as fast.
 const WAVES: [Duration; 4] =
@@ -89,80 +90,113 @@ const WAVES: [Duration; 4] =
 const SMALL: Tables = Tables { entries_a: 2048, enforce: true };
 const LARGE: Tables = Tables { entries_a: 65_536, enforce: true };
 
-/// All of them.
-pub(crate) fn all() -> Vec<Scenario> {
-    let base = Scenario {
-        name: "ct-full",
-        about: "every 20 s a batch job fills node a's connection table, which drops what does not fit",
-        tables: SMALL,
-        schedule: PERIOD,
-        burst: S(5),
-        fault: Fault::Batch(3000),
-        cilium_map: false,
-        expected: Some(Expected {
-            kind: "ct-full",
-            node: Some("node-a"),
-            refuted: Some("path-loss"),
-            correlated: None,
-            loss: true,
-            end: End::Verified,
-        }),
-    };
-    let advised = |kind, loss| Expected { kind, node: None, refuted: None, correlated: None, loss, end: End::Advised };
-    vec![
-        base,
-        Scenario {
-            name: "quiet",
-            about: "normal traffic, and batches below every limit",
-            tables: LARGE,
-            expected: None,
-            ..base
-        },
-        Scenario {
-            name: "ct-full-harmless",
-            about: "the table is as full, but what does not fit passes; the server is slow at the same times",
-            tables: Tables { enforce: false, ..SMALL },
-            fault: Fault::BatchAndSlowServer(3000, Duration::from_millis(400)),
-            expected: Some(Expected { refuted: Some("ct-full"), ..advised("slow-server", false) }),
-            ..base
-        },
-        Scenario {
-            name: "seed",
-            about: "the article's case: SYNs come 520 ms late in unequal intervals, while Cilium's map is at 97.7 %",
-            tables: LARGE,
-            schedule: Schedule::Unequal(&WAVES),
-            fault: Fault::DelaySyns(Duration::from_millis(520)),
-            cilium_map: true,
-            expected: Some(Expected { correlated: Some("cilium-ct-full"), ..advised("delay", false) }),
-            ..base
-        },
-        Scenario {
-            name: "nf-conntrack-full",
-            about: "the kernel's own connection tracking is full on node b, every 20 s",
-            tables: LARGE,
-            fault: Fault::FillNfConntrack,
-            expected: Some(Expected {
-                node: Some("node-b"),
-                refuted: Some("path-loss"),
-                ..advised("nf-conntrack-full", true)
-            }),
-            ..base
-        },
-        Scenario {
-            name: "syn-loss",
-            about: "a third of the SYNs is lost between the nodes, every 20 s",
-            tables: LARGE,
-            fault: Fault::LoseSyns(34),
-            expected: Some(advised("path-loss", true)),
-            ..base
-        },
-        Scenario {
-            name: "listen-overflow",
-            about: "the server stops to accept, every 20 s",
-            tables: LARGE,
-            fault: Fault::StopAccepting,
-            expected: Some(Expected { node: Some("node-b"), ..advised("listen-overflow", true) }),
-            ..base
-        },
-    ]
+/// The causes that sit on a node.
+const LOCAL: &[&str] = &["ct-full", "nf-conntrack-full", "listen-overflow"];
+
+/// The scenario of a name.
+pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
 }
+
+const BASE: Scenario = Scenario {
+    name: "ct-full",
+    about: "every 20 s a batch job fills node a's connection table, which drops what does not fit",
+    tables: SMALL,
+    schedule: PERIOD,
+    burst: Duration::from_secs(5),
+    fault: Fault::Batch(3000),
+    cilium_map: false,
+    expected: Some(Expected {
+        kind: "ct-full",
+        node: Some("node-a"),
+        refuted: &["path-loss", "delay", "nf-conntrack-full", "listen-overflow"],
+        correlated: None,
+        advice: "bpf.ctTcpMax=",
+        loss: true,
+        end: End::Verified,
+    }),
+};
+
+/// Where nothing can be changed.
+const ADVISED: Expected =
+    Expected { kind: "", node: None, refuted: LOCAL, correlated: None, advice: "", loss: true, end: End::Advised };
+
+/// All of them.
+pub(crate) const ALL: [Scenario; 7] = [
+    BASE,
+    Scenario {
+        name: "quiet",
+        about: "normal traffic, and batches below every limit",
+        tables: LARGE,
+        expected: None,
+        ..BASE
+    },
+    Scenario {
+        name: "ct-full-harmless",
+        about: "the table is as full, but what does not fit passes; the server is slow at the same times",
+        tables: Tables { enforce: false, ..SMALL },
+        fault: Fault::BatchAndSlowServer(3000, Duration::from_millis(400)),
+        expected: Some(Expected {
+            kind: "slow-server",
+            node: Some("node-b"),
+            refuted: &["ct-full", "nf-conntrack-full", "listen-overflow", "path-loss"],
+            advice: "cpu.stat",
+            loss: false,
+            ..ADVISED
+        }),
+        ..BASE
+    },
+    Scenario {
+        name: "seed",
+        about: "the article's case: SYNs come 520 ms late in unequal intervals, while Cilium's map is at 97.7 %",
+        tables: LARGE,
+        schedule: Schedule::Unequal(&WAVES),
+        fault: Fault::DelaySyns(Duration::from_millis(520)),
+        cilium_map: true,
+        expected: Some(Expected {
+            kind: "delay",
+            refuted: &["ct-full", "nf-conntrack-full", "listen-overflow", "path-loss", "slow-server"],
+            correlated: Some("cilium-ct-full"),
+            advice: "tc -s qdisc",
+            loss: false,
+            ..ADVISED
+        }),
+        ..BASE
+    },
+    Scenario {
+        name: "nf-conntrack-full",
+        about: "the kernel's own connection tracking is full on node b, every 20 s",
+        tables: LARGE,
+        fault: Fault::FillNfConntrack,
+        expected: Some(Expected {
+            kind: "nf-conntrack-full",
+            node: Some("node-b"),
+            refuted: &["path-loss", "delay", "ct-full", "listen-overflow"],
+            advice: "net.netfilter.nf_conntrack_max=",
+            ..ADVISED
+        }),
+        ..BASE
+    },
+    Scenario {
+        name: "syn-loss",
+        about: "a third of the SYNs is lost between the nodes, every 20 s",
+        tables: LARGE,
+        fault: Fault::LoseSyns(34),
+        expected: Some(Expected { kind: "path-loss", advice: "ethtool -S", ..ADVISED }),
+        ..BASE
+    },
+    Scenario {
+        name: "listen-overflow",
+        about: "the server stops to accept, every 20 s",
+        tables: LARGE,
+        fault: Fault::StopAccepting,
+        expected: Some(Expected {
+            kind: "listen-overflow",
+            node: Some("node-b"),
+            refuted: &["ct-full", "nf-conntrack-full", "path-loss", "delay"],
+            advice: "somaxconn",
+            ..ADVISED
+        }),
+        ..BASE
+    },
+];

@@ -1,5 +1,6 @@
 //! The lab: builds the services, then hands over to them.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -14,13 +15,24 @@ const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
 
 /// Builds and plays; the lab's exit status.
 pub(crate) fn run(arguments: &[String]) -> Result<u8> {
+    let played = ready(arguments)?.status().context("cannot run the lab")?;
+    Ok(played.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
+/// Builds, and becomes the lab: what interrupts one interrupts the other, and the exit status is the lab's.
+pub(crate) fn become_it(arguments: &[String]) -> Result<u8> {
+    Err(ready(arguments)?.exec()).context("cannot run the lab")
+}
+
+/// The lab's command, with everything built that it needs.
+fn ready(arguments: &[String]) -> Result<Command> {
     ensure!(
         nix::unistd::geteuid().is_root(),
         "the lab makes network namespaces and loads kernel programs: run it as root"
     );
     for (scenario, program, package) in SCENARIO_TOOLS {
         if arguments.iter().any(|argument| argument == scenario) && !apt::on_path(program) {
-            println!("setup: installing {package}: {scenario} needs {program}");
+            eprintln!("setup: installing {package}: {scenario} needs {program}");
             apt::install(&[package])?;
         }
     }
@@ -34,11 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         .status()
         .context("cannot run cargo")?;
     ensure!(built.success(), "the services do not build");
-    let played = Command::new(root().join("target/debug/synscope-lab"))
-        .args(arguments)
-        .env("PYTHONPATH", setup::python_packages())
-        .current_dir(root())
-        .status()
-        .context("cannot run the lab")?;
-    Ok(played.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    let mut lab = Command::new(root().join("target/debug/synscope-lab"));
+    lab.args(arguments).env("PYTHONPATH", setup::python_packages()).current_dir(root());
+    Ok(lab)
 }

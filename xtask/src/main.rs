@@ -76,12 +76,13 @@ enum Command {
     },
 }
 
+/// 2 where something could not be done; other codes are those of what was run.
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Setup { ci } => setup::run(ci).map(|()| 0),
         Command::Ebpf => ebpf::run().map(|()| 0),
         Command::Bench { arguments } => setup::run(false).and_then(|()| bench::run(&arguments)),
-        Command::Lab { arguments } => setup::run(false).and_then(|()| lab::run(&arguments)),
+        Command::Lab { arguments } => setup::run(false).and_then(|()| lab::become_it(&arguments)),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
@@ -90,7 +91,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }

@@ -31,6 +31,8 @@ const SHARD_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 struct Batch {
     outbox: Arc<Outbox>,
+    /// Number of the first of `events`.
+    first: u64,
     events: Vec<FlowEvent>,
 }
 
@@ -58,7 +60,7 @@ impl Publisher {
             life.send(&outbox);
             outbox
         };
-        let batch = |outbox| Batch { outbox, events: Vec::with_capacity(BATCH_EVENTS) };
+        let batch = |outbox| Batch { outbox, first: 1, events: Vec::with_capacity(BATCH_EVENTS) };
         let now = Instant::now();
         Self {
             flows: batch(open(Subject::Flow(node.clone()), LIVE_BYTES)),
@@ -135,7 +137,9 @@ impl Publisher {
         for batch in [&mut self.flows, &mut self.slows] {
             if batch.events.len() >= least {
                 let events = std::mem::replace(&mut batch.events, Vec::with_capacity(BATCH_EVENTS));
-                put(&batch.outbox, &FlowBatch { node: self.node.to_string(), events, lost: self.lost });
+                let first = batch.first;
+                batch.first += events.len() as u64;
+                put(&batch.outbox, &FlowBatch { node: self.node.to_string(), first, events, lost: self.lost });
             }
         }
     }

@@ -127,6 +127,40 @@ impl GapCounter {
     }
 }
 
+/// Counts events by the numbers in their batches: a lost batch is as many lost events as it held.
+///
+/// For one subject, and a reader that was there before its first batch. Memory is one entry per life of a publisher.
+#[derive(Debug, Default)]
+pub struct EventCounter {
+    lives: BTreeMap<PublisherId, Events>,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    received: u64,
+    /// Number of the latest one.
+    latest: u64,
+}
+
+impl EventCounter {
+    /// Takes note of a batch that was not read before: the number of its first event, and how many it holds.
+    pub fn note(&mut self, publisher: &PublisherId, first: u64, count: u64) {
+        let events = self.lives.entry(publisher.clone()).or_default();
+        events.received += count;
+        events.latest = events.latest.max(first.saturating_add(count).saturating_sub(1));
+    }
+
+    /// Events that came.
+    pub fn received(&self) -> u64 {
+        self.lives.values().map(|events| events.received).sum()
+    }
+
+    /// Events that did not come, before the latest that did.
+    pub fn missing(&self) -> u64 {
+        self.lives.values().map(|events| events.latest.saturating_sub(events.received)).sum()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -178,6 +212,18 @@ mod tests {
             let latest = read.last().copied().unwrap_or(0);
             prop_assert_eq!(counter.gaps().missing, latest - read.len() as u64);
         }
+    }
+
+    #[test]
+    fn a_batch_that_is_lost_is_as_many_events_as_it_held() {
+        let mut counter = EventCounter::default();
+        counter.note(&publisher(1), 11, 5);
+        assert_eq!((counter.received(), counter.missing()), (5, 10));
+        counter.note(&publisher(1), 20, 1);
+        counter.note(&publisher(1), 1, 10);
+        assert_eq!((counter.received(), counter.missing()), (16, 4));
+        counter.note(&publisher(2), 3, 2);
+        assert_eq!((counter.received(), counter.missing()), (18, 6));
     }
 
     #[test]

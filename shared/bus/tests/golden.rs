@@ -28,6 +28,7 @@ const TIME: u64 = 1_700_000_000_000_000_000;
 fn flow() -> FlowBatch {
     FlowBatch {
         node: "node-a".into(),
+        first: 12,
         events: vec![FlowEvent {
             kind: FlowKind::PendingExpired,
             time_unix_ns: TIME,

@@ -6,13 +6,14 @@ mod nats;
 
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
-use synscope_bus::message::flow::FlowBatch;
+use synscope_bus::inbox::Inbox;
+use synscope_bus::message::flow::{FlowBatch, FlowEvent};
 use synscope_bus::outbox::{Counts, Outbox};
-use synscope_bus::sequence::GapCounter;
+use synscope_bus::sequence::{EventCounter, GapCounter};
 use synscope_bus::subject::{NodeId, Subject};
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ fn publisher() -> PublisherId {
 }
 
 fn batch(lost: u64) -> FlowBatch {
-    FlowBatch { node: "node-a".into(), events: Vec::new(), lost }
+    FlowBatch { node: "node-a".into(), lost, ..FlowBatch::default() }
 }
 
 async fn connect(port: u16) -> Connection {
@@ -150,6 +151,57 @@ async fn what_does_not_fit_is_dropped_oldest_first_and_both_ends_count_the_same(
     read(&connection, 1300, &mut reader).await;
     assert_eq!(reader.read, std::iter::once(1000).chain(1201..=1300).collect::<Vec<_>>());
     assert_eq!(reader.gaps.gaps().missing, outbox.counts().dropped);
+}
+
+/// What async-nats drops when a subscription is full, it tells nobody: only the numbers do.
+#[tokio::test]
+async fn a_reader_that_is_too_slow_counts_every_event_it_did_not_get() {
+    const BATCHES: u64 = 200;
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let options = async_nats::ConnectOptions::new().subscription_capacity(8);
+    let slow = options.connect(format!("127.0.0.1:{port}")).await.unwrap();
+    let mut flows = slow.subscribe(Subject::Flow(node()).to_string()).await.unwrap();
+    // An answer to what was asked after it: the server has the subscription.
+    async_nats::jetstream::new(slow.clone()).query_account().await.unwrap();
+
+    let outbox = Outbox::new(&Subject::Flow(node()), publisher(), 1 << 20);
+    let mut produced = 0;
+    let mut put = |events: u64| {
+        let events = vec![FlowEvent::default(); usize::try_from(events).unwrap()];
+        let batch = FlowBatch { node: "node-a".into(), first: produced + 1, events, lost: 0 };
+        produced += batch.events.len() as u64;
+        outbox.put(&batch).unwrap();
+        produced
+    };
+    let reading = async {
+        let (mut inbox, mut counter) = (Inbox::default(), EventCounter::default());
+        for number in 1..=BATCHES {
+            put(number % 5);
+        }
+        while slow.statistics().in_messages.load(std::sync::atomic::Ordering::Relaxed) < BATCHES {
+            tokio::task::yield_now().await;
+        }
+        let mut note = |message: async_nats::Message, counter: &mut EventCounter| {
+            let batch = inbox.read::<FlowBatch>(&message).unwrap();
+            counter.note(&batch.publisher, batch.message.first, batch.message.events.len() as u64);
+        };
+        while let Some(message) = flows.next().now_or_never() {
+            note(message.unwrap(), &mut counter);
+        }
+        // There is room now for one more, which shows the gap before it.
+        let all = put(3);
+        note(flows.next().await.unwrap(), &mut counter);
+        (all, counter.received(), counter.missing())
+    };
+    let (all, received, missing) = tokio::select! {
+        Err(error) = outbox.send(&connection) => panic!("{error}"),
+        counted = timeout(DEADLINE, reading) => counted.unwrap(),
+    };
+    assert_eq!(received + missing, all);
+    assert!(missing > 0 && received > 3, "{missing} of {all} were missing, {received} received");
 }
 
 fn rmp_payload(message: &FlowBatch) -> usize {

@@ -171,7 +171,7 @@ async fn every_route_tells_what_was_heard() {
 
     let flows = outbox(&life, Subject::Flow);
     let events_now = vec![handshake(1, Some(5)), handshake(2, None)];
-    flows.put(&FlowBatch { node: "node-a".into(), events: events_now, lost: 6 }).unwrap();
+    flows.put(&FlowBatch { node: "node-a".into(), first: 1, events: events_now, lost: 6 }).unwrap();
     let (name, flow) = tokio::task::block_in_place(|| stream.next()).unwrap();
     assert_eq!((name.as_str(), flow["latency_ns"].clone()), ("flow", json!(5)));
     let page = service.get("/v1/flows?workload=shop/order&address=10.0.2.3&kind=established&verdict=FORWARDED").json();

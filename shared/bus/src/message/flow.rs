@@ -131,6 +131,9 @@ pub struct FlowEvent {
 pub struct FlowBatch {
     /// The node.
     pub node: String,
+    /// Number of the first of the events, from 1, per publisher and subject: what comes between the batches that were
+    /// read was lost, event by event. 0 when not told.
+    pub first: u64,
     /// The events.
     pub events: Vec<FlowEvent>,
     /// Events lost before batching since the publisher started.
