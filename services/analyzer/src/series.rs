@@ -278,8 +278,8 @@ impl Series {
 }
 
 fn point(part: &EdgeBucket) -> Point {
-    let EdgeBucket { start_unix_ns, n, slow, .. } = *part;
-    Point { start_unix_ns, n, slow, max_ns: part.latency_ns.quantile(1000) }
+    let EdgeBucket { start_unix_ns, n, slow, failed, .. } = *part;
+    Point { start_unix_ns, n, slow, failed, max_ns: part.latency_ns.quantile(1000) }
 }
 
 fn is_anomalous(bucket: &EdgeBucket, suffering: u64) -> bool {
@@ -299,6 +299,8 @@ fn nameless(part: &EdgeBucket) -> EdgeBucket {
         refused: part.refused,
         dropped: part.dropped,
         unmeasured: part.unmeasured,
+        failed: part.failed,
+        reset: part.reset,
         half_seen: part.half_seen,
         latency_ns: part.latency_ns.clone(),
     }

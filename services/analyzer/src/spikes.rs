@@ -107,6 +107,8 @@ fn summary(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
         retries: sum.retries,
         refused: sum.refused,
         dropped: sum.dropped,
+        failed: sum.failed,
+        reset: sum.reset,
         p50_ns: at(500),
         p99_ns: at(990),
         max_ns: at(1000),

@@ -44,6 +44,7 @@ enum Handshake {
     Refused,
     Dropped,
     Unmeasured { retries: u64 },
+    Failed { retries: u64, reset: bool },
     HalfSeen,
 }
 
@@ -115,6 +116,12 @@ impl Edges {
                 bucket.unmeasured += 1;
                 bucket.retries += retries;
             }
+            Handshake::Failed { retries, reset } => {
+                bucket.unmeasured += 1;
+                bucket.failed += 1;
+                bucket.reset += u64::from(reset);
+                bucket.retries += retries;
+            }
             Handshake::HalfSeen => bucket.half_seen += 1,
         }
     }
@@ -156,10 +163,12 @@ fn handshake(record: &Event) -> Option<Handshake> {
         EventKind::Refused => Some(Handshake::Refused),
         EventKind::Dropped => Some(Handshake::Dropped),
         EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
-            Some(Handshake::Unmeasured { retries })
+            Some(Handshake::Failed { retries, reset: false })
         }
         // A reset that answers the SYN: the port is closed, which is no latency.
-        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => Some(Handshake::Unmeasured { retries }),
+        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => {
+            Some(Handshake::Failed { retries, reset: true })
+        }
         EventKind::HalfSeen => Some(Handshake::HalfSeen),
         EventKind::Opened
         | EventKind::Closed
@@ -225,6 +234,21 @@ mod tests {
         assert_eq!(first.start_unix_ns, CLOCK.offset_ns);
         assert_eq!((later.n, later.unmeasured), (0, 1), "without a SYN it is counted where it was seen");
         assert!(edges.flush().is_empty());
+    }
+
+    #[test]
+    fn a_handshake_that_never_completed_has_failed_in_the_bucket_of_its_first_syn() {
+        let mut edges = Edges::new("a", Duration::from_secs(10), Duration::from_millis(100));
+        let ends = [EventKind::Expired, EventKind::PendingExpired, EventKind::Abandoned, EventKind::Reset];
+        for kind in ends {
+            edges.take(&record(kind, 1, 5_000, 0), &names(), CLOCK);
+        }
+        let established = Event { established_ns: 5_002 * MS, ..record(EventKind::Reset, 1, 5_000, 5_001) };
+        edges.take(&established, &names(), CLOCK);
+        let batches = edges.flush();
+        let bucket = &batches[0].1.buckets[0];
+        assert_eq!(bucket.start_unix_ns, CLOCK.offset_ns);
+        assert_eq!((bucket.n, bucket.unmeasured, bucket.failed, bucket.reset, bucket.retries), (0, 4, 4, 1, 4));
     }
 
     #[test]
