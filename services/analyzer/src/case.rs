@@ -25,6 +25,16 @@ impl View {
         self.sum(|spike| spike.slow)
     }
 
+    /// Connections that never came to be.
+    pub fn failed(&self) -> u64 {
+        self.sum(|spike| spike.failed)
+    }
+
+    /// Those of them that a reset ended.
+    pub fn reset(&self) -> u64 {
+        self.sum(|spike| spike.reset)
+    }
+
     /// SYNs sent again.
     pub fn retries(&self) -> u64 {
         self.sum(|spike| spike.retries)
@@ -37,10 +47,12 @@ impl View {
     }
 }
 
-/// Loss or delay: the first question (DIAGNOSIS.md 3.3).
+/// Refusal, loss or delay: the first question (DIAGNOSIS.md 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pattern {
-    /// SYNs were sent again: latencies come in steps of 1, 3, 7 s, or of whole seconds.
+    /// Resets end the handshakes.
+    Refusal,
+    /// SYNs were sent again, or never answered: latencies come in steps of 1, 3, 7 s, or of whole seconds.
     Loss,
     /// Slow without a SYN sent again.
     Delay,
@@ -64,14 +76,18 @@ pub struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Loss or delay.
+    /// Refusal, loss or delay.
     pub fn pattern(&self) -> Pattern {
-        let slow = self.views().map(View::slow).max().unwrap_or(0);
+        let most = |of: fn(&View) -> u64| self.views().map(of).max().unwrap_or(0);
+        let (slow, failed, reset) = (most(View::slow), most(View::failed), most(View::reset));
         let retries = self.client.as_ref().or(self.server.as_ref()).map_or(0, View::retries);
         let dropped: u64 = self.spikes.iter().map(|spike| spike.dropped).sum();
-        if retries + dropped > 0 && (retries + dropped) * 2 >= slow {
+        let lost = retries + dropped + failed.saturating_sub(reset);
+        if reset > 0 && reset * 2 >= slow + failed {
+            Pattern::Refusal
+        } else if lost > 0 && lost * 2 >= slow + failed {
             Pattern::Loss
-        } else if slow > 0 && retries * 10 < slow {
+        } else if slow > 0 && lost * 10 < slow {
             Pattern::Delay
         } else {
             Pattern::Mixed
@@ -83,11 +99,6 @@ impl Case<'_> {
         let mut nodes: Vec<&str> = self.views().map(|view| view.node.as_str()).collect();
         nodes.dedup();
         nodes
-    }
-
-    /// Connections in the spikes that suffered: slow ones, and SYNs that were dropped.
-    pub fn suffering(&self) -> u64 {
-        self.spikes.iter().map(|spike| spike.slow + spike.dropped).sum()
     }
 
     /// How a counter moved on a node.

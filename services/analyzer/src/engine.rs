@@ -1,56 +1,34 @@
 //! All edges, all nodes, all incidents.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use synscope_bus::message::edge::EdgeBatch;
-use synscope_bus::message::flow::Vantage;
-use synscope_bus::message::incident::{Incident, Point, Spike, State};
+use synscope_bus::message::incident::{Incident, Point};
 use synscope_bus::message::signal::NodeSignals;
 
-use crate::case::{Case, View};
-use crate::causes::weigh;
+use crate::edge::{Edge, Taken};
 use crate::incident::{Found, Tracked};
 use crate::nodes::Nodes;
 use crate::scale::Scale;
-use crate::series::Series;
-use crate::spikes::{is_complete, seen_within, spikes};
 
-/// Spikes from which on there is an incident.
-const SPIKES_MIN: usize = 3;
 /// Edges that are remembered.
 const EDGES_MAX: usize = 50_000;
-/// Nodes that one edge is remembered from.
-const VIEWS_MAX: usize = 64;
 /// Incidents that are remembered.
 const INCIDENTS_MAX: usize = 1000;
 
+/// Points of an incident's picture.
+const PICTURE_MAX: usize = 512;
 /// Names of nodes that are kept once; more are kept where they are used.
 const NODES_MAX: usize = 65_536;
 
-/// An edge as one node sees it.
-#[derive(Debug)]
-struct Seen {
-    vantage: Vantage,
-    node: Arc<str>,
-    series: Series,
-}
-
-/// One edge from all its vantages.
-#[derive(Debug, Default)]
-struct Edge {
-    /// A list, because mostly there are two.
-    views: Vec<Seen>,
-    /// End of the last complete spike that was looked at.
-    looked_at: u64,
-}
-
-/// What the engine had no room for.
+/// What the engine had no room for, and what came too late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Refused {
     /// Buckets of edges and vantages beyond the bound.
     pub buckets: u64,
+    /// Parts of buckets that came when nothing of their time was remembered any more.
+    pub late: u64,
     /// Readings of nodes beyond the bound.
     pub signals: u64,
     /// Incidents beyond the bound.
@@ -106,19 +84,10 @@ impl Engine {
                 }
                 None => self.edges.entry(part.edge.clone()).or_default(),
             };
-            // Mostly the same text in the same place, which is quicker to see than to read.
-            let is_it = |seen: &&mut Seen| {
-                seen.vantage == part.vantage && (Arc::ptr_eq(&seen.node, &node) || seen.node == node)
-            };
-            let full = edge.views.len() >= VIEWS_MAX;
-            if let Some(seen) = edge.views.iter_mut().find(is_it) {
-                seen.series.add(part);
-            } else if full {
-                self.refused.buckets += 1;
-            } else {
-                let mut series = Series::new(self.scale, batch.slow_above_ns);
-                series.add(part);
-                edge.views.push(Seen { vantage: part.vantage, node: node.clone(), series });
+            match edge.take(part, &node, batch.slow_above_ns, self.scale) {
+                Taken::Counted => {}
+                Taken::TooLate => self.refused.late += 1,
+                Taken::NoRoom => self.refused.buckets += 1,
             }
         }
     }
@@ -148,13 +117,10 @@ impl Engine {
     /// Looks at everything as of now. Incidents that are new or have changed.
     pub fn tick(&mut self, now_unix_ns: u64) -> Vec<Incident> {
         let mut found = Vec::new();
+        let known = |name: &String| self.incidents.iter().any(|known| known.has(name));
         for (name, edge) in &mut self.edges {
-            let mut ripe = false;
-            for seen in &mut edge.views {
-                ripe |= seen.series.tick(now_unix_ns);
-            }
-            if ripe {
-                found.extend(look(name, edge, &self.nodes, &self.scale, now_unix_ns));
+            if edge.tick(now_unix_ns) {
+                found.extend(edge.look(name, &self.nodes, &self.scale, known(name), now_unix_ns));
             }
         }
         // The same order each time, so that the same inputs give the same incidents; most slow connections first.
@@ -169,8 +135,12 @@ impl Engine {
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
         let told = incidents.iter_mut().filter_map(|known| {
-            let ongoing = is_ongoing(edges, known.incident(), scale, now_unix_ns);
-            known.advance(nodes, scale, ongoing, now_unix_ns)
+            let of = known.incident().edges.clone();
+            let is_ongoing = || {
+                let mut edges = of.iter().filter_map(|edge| edges.get(edge));
+                edges.any(|edge| edge.is_ongoing(scale, now_unix_ns))
+            };
+            known.advance(nodes, scale, is_ongoing, now_unix_ns)
         });
         let told = told.map(|mut incident| {
             if let Some(points) = picture(edges, &incident) {
@@ -192,64 +162,10 @@ impl Engine {
     }
 }
 
-/// Whether an edge whose incident waits for the proof of its fix is in what may become a spike.
-fn is_ongoing(edges: &HashMap<String, Edge>, incident: &Incident, scale: &Scale, now_unix_ns: u64) -> bool {
-    if incident.state != State::FixApplied {
-        return false;
-    }
-    let views = incident.edges.iter().filter_map(|edge| edges.get(edge)).flat_map(|edge| &edge.views);
-    views.filter_map(|seen| spikes(&seen.series, scale).pop()).any(|last| !is_complete(&last, now_unix_ns, scale))
-}
-
 /// The incident's first edge as it looks by now.
 fn picture(edges: &HashMap<String, Edge>, incident: &Incident) -> Option<Vec<Point>> {
-    let views = &edges.get(incident.edges.first()?)?.views;
-    let of = |node: &String| views.iter().find(|seen| seen.vantage == incident.vantage && *seen.node == **node);
-    incident.nodes.iter().find_map(of).map(|seen| seen.series.points())
-}
-
-/// An edge that has spikes enough, and something new to say.
-fn look(name: &str, edge: &mut Edge, nodes: &Nodes, scale: &Scale, now_unix_ns: u64) -> Option<Found> {
-    let complete = |series: &Series| {
-        let mut spikes = spikes(series, scale);
-        spikes.retain(|spike| is_complete(spike, now_unix_ns, scale));
-        spikes
-    };
-    let suffering = |spikes: &[Spike]| spikes.iter().map(|spike| spike.slow + spike.dropped).sum::<u64>();
-    let candidates = edge.views.iter().map(|seen| (seen, complete(&seen.series)));
-    let primary = candidates.filter(|(_, spikes)| spikes.len() >= SPIKES_MIN);
-    // The client's node sees all of a connection; then whoever saw most.
-    let (Seen { vantage, node, series }, spikes) = primary.max_by_key(|(seen, spikes)| {
-        (seen.vantage == Vantage::Client, suffering(spikes), Reverse(seen.node.clone()))
-    })?;
-    let last = spikes.last().map_or(0, |spike| spike.end_unix_ns);
-    if last <= edge.looked_at {
-        return None;
-    }
-    let best = |wanted: Vantage| {
-        let of = edge.views.iter().filter(|seen| seen.vantage == wanted);
-        let seen = of.map(|seen| View {
-            node: seen.node.to_string(),
-            spikes: seen_within(&seen.series, &spikes),
-            normal_ns: seen.series.normal_ns(),
-        });
-        seen.max_by_key(|view| (suffering(&view.spikes), Reverse(view.node.clone())))
-    };
-    let case =
-        Case { edge: name, spikes: &spikes, client: best(Vantage::Client), server: best(Vantage::Server), nodes };
-    let mut at_ends: Vec<String> = case.nodes_at_ends().into_iter().map(str::to_owned).collect();
-    if at_ends.is_empty() {
-        at_ends.push(node.to_string());
-    }
-    let found = Found {
-        edge: name.to_owned(),
-        vantage: *vantage,
-        nodes: at_ends,
-        verdict: weigh(&case),
-        normal_ns: series.normal_ns(),
-        points: series.points(),
-        spikes,
-    };
-    edge.looked_at = last;
-    Some(found)
+    let edge = edges.get(incident.edges.first()?)?;
+    let of = |node: &String| edge.points(incident.vantage, node, 0, incident.last_seen_unix_ns);
+    let points = incident.nodes.iter().find_map(of)?;
+    Some(points.get(points.len().saturating_sub(PICTURE_MAX)..)?.to_vec())
 }

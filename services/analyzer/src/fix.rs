@@ -37,6 +37,17 @@ pub fn fix(cause: &Cause, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<F
             "look at what lies between the nodes: neither of them dropped anything",
             &[("check", "ethtool -S <nic> on both nodes, and the counters of the switch ports between them")],
         )),
+        "closed-port" => Some(advise(
+            "look at the server: its port is closed, or something on the way resets the connections",
+            &[("check", "ss -lnt in the server's network namespace, and why the process does not listen")],
+        )),
+        "no-answer" => Some(advise(
+            "look at the server's pod: SYNs come to its node, and nothing there answers or drops them",
+            &[(
+                "check",
+                "whether the address still belongs to a running pod, and the firewall in its network namespace",
+            )],
+        )),
         "slow-server" => Some(advise(
             "look at the server and what lies between it and its node",
             &[("check", "CPU throttling (cpu.stat), softirq load and the pod's interface on the server's node")],

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use synscope_bus::message::flow::Vantage;
-use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurrence, Spike, State, Step};
+use synscope_bus::message::incident::{Change, Finding, Incident, Recurrence, Spike, State, Step};
 
 use crate::causes::{Verdict, kind};
 use crate::fix::fix;
 use crate::nodes::Nodes;
 use crate::recurrence::recurrence;
 use crate::scale::Scale;
+use crate::spikes::suffering;
 use crate::words::{duration, title};
 
 /// Spikes that travel with an incident.
@@ -36,17 +37,17 @@ pub struct Found {
     pub spikes: Vec<Spike>,
     /// Its usual median, ns.
     pub normal_ns: Option<u64>,
-    /// Its picture.
-    pub points: Vec<Point>,
     /// Its causes.
     pub verdict: Verdict,
 }
 
 impl Found {
-    /// Slow connections per thousand in the spikes.
-    fn hit_per_mille(&self) -> u64 {
-        let (slow, all) = self.spikes.iter().fold((0, 0), |sum, spike| (sum.0 + spike.slow, sum.1 + spike.n));
-        slow * 1000 / all.max(1)
+    /// Slow connections per thousand in the spikes, then those that never came to be: what a client gave up may be its own
+    /// impatience.
+    fn hit_per_mille(&self) -> (u64, u64) {
+        let sum = |of: fn(&Spike) -> u64| self.spikes.iter().map(of).sum::<u64>();
+        let (n, slow, failed) = (sum(|spike| spike.n), sum(|spike| spike.slow), sum(|spike| spike.failed));
+        (slow * 1000 / n.max(1), failed * 1000 / (n + failed).max(1))
     }
 }
 
@@ -77,10 +78,15 @@ impl Tracked {
         &self.incident
     }
 
+    /// Whether it is one of its edges.
+    pub fn has(&self, edge: &str) -> bool {
+        self.incident.edges.iter().any(|known| known == edge) || self.edges.contains_key(edge)
+    }
+
     /// Whether an edge's spikes belong to this incident: it is one of its edges, or it suffers at the same times from
     /// the same cause on the same node, or for an unknown one between the same nodes.
     pub fn claims(&self, found: &Found) -> bool {
-        if self.incident.edges.contains(&found.edge) || self.edges.contains_key(&found.edge) {
+        if self.has(&found.edge) {
             return true;
         }
         let place = |verdict: &Verdict| {
@@ -102,11 +108,17 @@ impl Tracked {
         self.edges.insert(found.edge.clone(), found);
     }
 
-    /// Brings it up to date; `ongoing` says that one of its edges is in what may become a spike. The incident, if there is
-    /// something new to tell.
-    pub fn advance(&mut self, nodes: &Nodes, scale: &Scale, ongoing: bool, now_unix_ns: u64) -> Option<Incident> {
+    /// Brings it up to date; `is_ongoing` says whether one of its edges is in what may become a spike. The incident, if
+    /// there is something new to tell.
+    pub fn advance(
+        &mut self,
+        nodes: &Nodes,
+        scale: &Scale,
+        is_ongoing: impl Fn() -> bool,
+        now_unix_ns: u64,
+    ) -> Option<Incident> {
         self.diagnose(nodes, scale.bucket_ns);
-        self.live(nodes, scale, ongoing, now_unix_ns);
+        self.live(nodes, scale, is_ongoing, now_unix_ns);
         let told = self.told.as_ref();
         // The picture grows with each bucket; that alone is no news.
         let same = told.is_some_and(|told| Incident { series: told.series.clone(), ..self.incident.clone() } == *told);
@@ -125,19 +137,21 @@ impl Tracked {
     fn diagnose(&mut self, nodes: &Nodes, bucket_ns: u64) {
         let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
-        incident.series.clone_from(&lead.points);
         let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
-        let other_lead = incident.edges.first() != Some(&lead.edge);
-        let fresh = incident.spikes.is_empty() || last > incident.last_seen_unix_ns || other_lead;
         for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
             incident.edges.push(edge);
         }
+        // After a restart the edge that spoke until then may not have been heard yet.
+        let former = incident.edges.first().filter(|former| **former != lead.edge);
+        let is_replaced = former.is_some_and(|former| self.edges.contains_key(former));
         incident.edges.sort_by_key(|edge| *edge != lead.edge);
-        if !fresh {
+        let before = if is_replaced { &[] } else { incident.spikes.as_slice() };
+        let spikes = joined(before, &lead.spikes);
+        if spikes == incident.spikes {
             return;
         }
         incident.last_seen_unix_ns = last.max(incident.last_seen_unix_ns);
-        incident.spikes = lead.spikes.iter().rev().take(SPIKES_MAX).rev().copied().collect();
+        incident.spikes = spikes;
         if !matches!(incident.state, State::Open | State::Reopened) {
             return;
         }
@@ -152,16 +166,19 @@ impl Tracked {
         incident.fix = confirmed.and_then(|cause| fix(cause, &incident.id, &incident.spikes, nodes));
         incident.title = title(incident);
         if incident.timeline.is_empty() {
-            let what = format!("found after {} spikes", incident.spikes.len());
+            let what = match incident.spikes.as_slice() {
+                [spike] => format!("{} of {} connections never came to be", spike.failed, spike.failed + spike.n),
+                spikes => format!("found after {} spikes", spikes.len()),
+            };
             step(incident, last, State::Open, what);
         }
     }
 
-    fn live(&mut self, nodes: &Nodes, scale: &Scale, ongoing: bool, now_unix_ns: u64) {
+    fn live(&mut self, nodes: &Nodes, scale: &Scale, is_ongoing: impl Fn() -> bool, now_unix_ns: u64) {
         let incident = &mut self.incident;
         let since = incident.timeline.last().map_or(0, |step| step.time_unix_ns);
         let last_spike = incident.spikes.last().copied().unwrap_or_default();
-        let period = period(incident);
+        let wait_ns = period(incident, scale) * CYCLES_TO_WAIT as u64;
         match incident.state {
             State::Open | State::Reopened => {
                 if let Some((at, to)) = in_effect(incident, nodes, since) {
@@ -169,16 +186,13 @@ impl Tracked {
                         fix.applied_unix_ns = Some(at);
                     }
                     step(incident, at, State::FixApplied, format!("the table has {to} entries"));
-                } else if now_unix_ns > last_spike.end_unix_ns + period * CYCLES_TO_WAIT as u64 + scale.settle_ns {
-                    let what = format!(
-                        "no spike for {}, and no fix that was seen to help",
-                        duration(period * CYCLES_TO_WAIT as u64)
-                    );
+                } else if now_unix_ns > last_spike.end_unix_ns + wait_ns + scale.settle_ns && !is_ongoing() {
+                    let what = format!("no spike for {}, and no fix that was seen to help", duration(wait_ns));
                     step(incident, now_unix_ns, State::Inconclusive, what);
                 }
             }
             // What may become a spike is waited for: it may speak against the fix.
-            State::FixApplied if ongoing => {}
+            State::FixApplied if is_ongoing() => {}
             State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
             State::Verified | State::Inconclusive => {
                 if let Some(spike) = comeback(incident, since) {
@@ -206,7 +220,7 @@ fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns:
     if let Some(spike) = comeback(incident, applied + scale.settle_ns) {
         return step(incident, spike.end_unix_ns, State::Reopened, "a spike came in spite of the fix".to_owned());
     }
-    let period = period(incident).max(1);
+    let period = period(incident, scale).max(1);
     let complete = now_unix_ns.saturating_sub(applied + scale.settle_ns + scale.join_ns) / period;
     let cycles = usize::try_from(complete).unwrap_or(usize::MAX).min(CYCLES_TO_WAIT);
     let peak = |cycle: usize| {
@@ -230,13 +244,19 @@ fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns:
 
 /// The first spike from then on that resembles those before: it is at least a fifth as bad as their median.
 fn comeback(incident: &Incident, from_unix_ns: u64) -> Option<Spike> {
-    let suffering = |spike: &Spike| spike.slow + spike.dropped;
     let (before, after): (Vec<Spike>, Vec<Spike>) =
         incident.spikes.iter().partition(|spike| spike.start_unix_ns < from_unix_ns);
     let mut usual: Vec<u64> = before.iter().map(suffering).collect();
     usual.sort_unstable();
     let median = usual.get(usual.len() / 2).copied().unwrap_or(0);
     after.into_iter().find(|spike| suffering(spike) * 5 >= median)
+}
+
+/// The spikes that are known by now: what an edge shows, and what it did not remember of those before. The latest.
+fn joined(before: &[Spike], now: &[Spike]) -> Vec<Spike> {
+    let first = now.first().map_or(u64::MAX, |spike| spike.start_unix_ns);
+    let all: Vec<Spike> = before.iter().filter(|spike| spike.end_unix_ns <= first).chain(now).copied().collect();
+    all.get(all.len().saturating_sub(SPIKES_MAX)..).unwrap_or_default().to_vec()
 }
 
 fn step(incident: &mut Incident, time_unix_ns: u64, state: State, what: String) {
@@ -248,11 +268,12 @@ fn step(incident: &mut Incident, time_unix_ns: u64, state: State, what: String) 
     }
 }
 
-fn period(incident: &Incident) -> u64 {
+/// How long it takes to come back, as far as that is known.
+fn period(incident: &Incident, scale: &Scale) -> u64 {
     match incident.recurrence {
         Recurrence::Regular { period_ns, .. } => period_ns,
         Recurrence::Irregular { max_ns, .. } => max_ns,
-        Recurrence::Insufficient { .. } | Recurrence::None => u64::MAX / 16,
+        Recurrence::Insufficient { .. } | Recurrence::None => scale.history_ns / CYCLES_TO_WAIT as u64,
     }
 }
 

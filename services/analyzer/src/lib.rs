@@ -8,8 +8,10 @@
 
 pub mod case;
 pub mod causes;
+mod edge;
 pub mod engine;
 pub mod fix;
+mod history;
 pub mod incident;
 pub mod nodes;
 pub mod random;

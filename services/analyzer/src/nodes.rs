@@ -15,6 +15,9 @@ const SAMPLES_MAX: usize = 8000;
 /// A counter is read once a second or so: what moved in a spike may be seen a little later. ns
 const SLACK_NS: u64 = 1_000_000_000;
 
+/// A node is silent when it says nothing for so many times as long as it usually does.
+const UNUSUAL: u64 = 5;
+
 /// How full a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fill {
@@ -187,6 +190,25 @@ impl Nodes {
         moved.observed = in_spike.iter().flatten().count();
         moved.spikes = in_spike.iter().flatten().filter(|moved| **moved).count();
         (moved.observed > 0).then_some(moved)
+    }
+
+    /// Whether a node told nothing of itself for half of a spike's time, in most of the spikes, and that is not usual.
+    pub fn is_silent(&self, node: &str, spikes: &[Spike]) -> bool {
+        let Some(samples) = self.samples.get(node) else { return false };
+        let (first, last) = (samples.front(), samples.back());
+        let watched = first.zip(last).map_or(0, |(first, last)| last.time_unix_ns - first.time_unix_ns);
+        let usual_ns = watched / (samples.len() as u64).max(1);
+        let silent = |spike: &&Spike| {
+            let begin = samples.partition_point(|sample| sample.time_unix_ns < spike.start_unix_ns);
+            let within = samples.range(begin..).map(|sample| sample.time_unix_ns);
+            let (mut longest, mut before) = (0, spike.start_unix_ns);
+            for time in within.take_while(|time| *time < spike.end_unix_ns).chain([spike.end_unix_ns]) {
+                longest = longest.max(time - before);
+                before = time;
+            }
+            longest * 2 >= spike.end_unix_ns - spike.start_unix_ns && longest > usual_ns * UNUSUAL
+        };
+        !spikes.is_empty() && spikes.iter().filter(silent).count() * 3 >= spikes.len() * 2
     }
 
     /// The fullest that synscope's own table was, in the spikes and otherwise.

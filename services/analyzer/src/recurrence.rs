@@ -18,6 +18,9 @@ const MISSED_MAX: f64 = 3.0;
 /// What the onsets of these spikes say, oldest first. An onset is known only to a bucket.
 pub fn recurrence(spikes: &[Spike], bucket_ns: u64) -> Recurrence {
     let cycles = count(spikes.len());
+    if spikes.len() <= 1 {
+        return Recurrence::None;
+    }
     if spikes.len() < SPIKES_MIN {
         return Recurrence::Insufficient { cycles };
     }

@@ -1,5 +1,7 @@
 //! All windows of time, in one place: they shrink together, so that ten minutes can be played in 20 s.
 
+use synscope_bus::message::edge::EdgeBucket;
+
 const S: u64 = 1_000_000_000;
 
 /// How long everything is, ns.
@@ -7,8 +9,10 @@ const S: u64 = 1_000_000_000;
 pub struct Scale {
     /// One bucket of an edge.
     pub bucket_ns: u64,
-    /// How far back anything is remembered.
+    /// How far back anything is remembered as it came.
     pub history_ns: u64,
+    /// How far back spikes are remembered, and all else in minutes.
+    pub memory_ns: u64,
     /// Anomalous buckets this near to each other are one spike.
     pub join_ns: u64,
     /// How long after a spike's last bucket it counts as complete. Not scaled: SYNs are sent again after 1, 3 and 7 s
@@ -30,8 +34,14 @@ impl Scale {
         Self {
             bucket_ns,
             history_ns: scaled(2 * 3600 * S),
+            memory_ns: scaled(24 * 3600 * S),
             join_ns: (3 * bucket_ns).max(2 * S),
             settle_ns: (2 * bucket_ns).max(4 * S),
         }
+    }
+
+    /// Whether two anomalous buckets, the first first, are of one spike.
+    pub const fn joins(&self, a: &EdgeBucket, b: &EdgeBucket) -> bool {
+        b.start_unix_ns <= a.start_unix_ns + a.length_ns + self.join_ns
     }
 }

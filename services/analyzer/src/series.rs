@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 
 use synscope_bus::message::edge::EdgeBucket;
-use synscope_bus::message::incident::Point;
+use synscope_bus::message::incident::{Point, Spike};
 use synscope_bus::sketch::Sketch;
 
+use crate::history::History;
 use crate::scale::Scale;
+use crate::spikes::{PAST_CHANCE_LN_MAX, spike_of};
 
 /// Connections that a sketch of what is normal needs before it is asked.
 const NORMAL_MIN: u64 = 30;
@@ -16,17 +18,17 @@ const NORMAL_MAX: u64 = 200_000;
 const OPEN_MAX: usize = 64;
 /// Anomalous buckets that are remembered.
 const ANOMALOUS_MAX: usize = 2048;
-/// Points that are remembered: the history's buckets.
-const POINTS_MAX: usize = 720;
-/// Points of an incident's picture.
-const PICTURE_MAX: usize = 512;
+/// Spikes that are remembered after their buckets are forgotten.
+const PAST_MAX: usize = 256;
 /// A connection is slow for its edge above this many times the edge's own 90th percentile (the 99th is a retransmission's
 /// second already where one SYN in a hundred is lost) …
 const SLOW_FACTOR: u64 = 5;
 /// … and at least so much above its median: below it, nobody suffers. ns
 const SLOW_MIN_NS: u64 = 10_000_000;
-/// Share of slow or dropped connections from which a bucket is anomalous, percent.
+/// Share of suffering connections from which a bucket is anomalous, percent.
 const ANOMALOUS_PERCENT: u64 = 5;
+/// Share of failed handshakes from which they are the edge's trouble, and not that of one client among many, percent.
+const FAILED_PERCENT: u64 = 20;
 /// Buckets in a block: enough connections that its share means something, and few enough that spikes leave some free.
 const BLOCK: u64 = 30;
 /// Blocks that are remembered: the history's.
@@ -51,14 +53,18 @@ pub struct Series {
     normal_count: u64,
     /// Blocks of judged buckets, oldest first.
     blocks: VecDeque<Block>,
-    /// Buckets that are not judged for good yet, oldest first.
+    /// Buckets that are not judged yet, oldest first.
     open: VecDeque<EdgeBucket>,
     /// Judged and not normal, oldest first.
     anomalous: VecDeque<EdgeBucket>,
-    points: VecDeque<Point>,
+    /// Spikes whose buckets are forgotten, oldest first.
+    past: VecDeque<Spike>,
+    history: History,
     on_end: usize,
     /// Start of the latest bucket there was. What is later needs no search, and most parts are.
     latest_unix_ns: Option<u64>,
+    /// Buckets that begin before this are judged.
+    judged_unix_ns: u64,
     /// End of the oldest open bucket, so that asking for it touches nothing else: ten thousand edges don't fit a cache.
     due_unix_ns: u64,
     /// When it was last asked whether a spike may be complete.
@@ -78,57 +84,76 @@ impl Series {
             blocks: VecDeque::new(),
             open: VecDeque::new(),
             anomalous: VecDeque::new(),
-            points: VecDeque::new(),
+            past: VecDeque::new(),
+            history: History::new(&scale),
             on_end: 0,
             latest_unix_ns: None,
+            judged_unix_ns: 0,
             due_unix_ns: u64::MAX,
             asked_unix_ns: 0,
             changed: false,
         }
     }
 
-    /// Adds a part of a bucket, late ones too.
-    pub fn add(&mut self, part: &EdgeBucket) {
+    /// Adds a part of a bucket, late ones too; false if it is older than anything that is remembered.
+    pub fn add(&mut self, part: &EdgeBucket) -> bool {
         let start = part.start_unix_ns;
-        if self.latest_unix_ns.is_none_or(|latest| latest < start) {
+        if self.latest_unix_ns.is_none_or(|latest| latest < start) && start >= self.judged_unix_ns {
             self.latest_unix_ns = Some(start);
-            self.points.push_back(point(part));
+            self.history.add(part);
             self.open.push_back(nameless(part));
+        } else if self.latest_unix_ns.is_some_and(|latest| start + self.scale.memory_ns < latest) {
+            return false;
         } else {
+            self.latest_unix_ns = self.latest_unix_ns.max(Some(start));
             self.add_late(part);
-        }
-        if self.points.len() > POINTS_MAX {
-            self.points.pop_front();
         }
         if self.open.len() > OPEN_MAX {
             self.judge_oldest();
         }
         self.note_due();
+        true
     }
 
-    /// Adds to what is there, or in between.
+    /// Adds to what is there, or in between: whatever came meanwhile, a part counts in its own time.
     fn add_late(&mut self, part: &EdgeBucket) {
         let start = part.start_unix_ns;
-        let more = point(part);
-        let place = self.points.partition_point(|point| point.start_unix_ns < start);
-        match self.points.get_mut(place) {
-            Some(known) if known.start_unix_ns == start => {
-                known.n += more.n;
-                known.slow += more.slow;
-                known.max_ns = known.max_ns.max(more.max_ns);
-            }
-            _ => self.points.insert(place, more),
-        }
         let place = self.open.partition_point(|bucket| bucket.start_unix_ns < start);
         if let Some(known) = self.open.get_mut(place).filter(|bucket| bucket.start_unix_ns == start) {
-            return known.add(part);
+            known.add(part);
+        } else if start >= self.judged_unix_ns {
+            self.open.insert(place, nameless(part));
+        } else {
+            return self.judge_late(part);
         }
-        let judged = self.anomalous.partition_point(|bucket| bucket.start_unix_ns < start);
-        if let Some(known) = self.anomalous.get_mut(judged).filter(|bucket| bucket.start_unix_ns == start) {
+        self.history.add(part);
+    }
+
+    /// Judges a bucket again with a part that came after it was judged.
+    fn judge_late(&mut self, part: &EdgeBucket) {
+        let start = part.start_unix_ns;
+        let before = self.history.at(start);
+        self.history.add(part);
+        let place = self.anomalous.partition_point(|bucket| bucket.start_unix_ns < start);
+        if let Some(known) = self.anomalous.get_mut(place).filter(|bucket| bucket.start_unix_ns == start) {
+            known.add(part);
             self.changed = true;
-            return known.add(part);
+            return;
         }
-        self.open.insert(place, nameless(part));
+        // Its latencies until now are normal, and learned already.
+        let mut whole = nameless(part);
+        whole.n += u64::from(before.n);
+        whole.failed += u64::from(before.failed);
+        let suffering = self.suffering(&whole) + u64::from(before.suffering);
+        self.history.note_suffering(start, suffering - u64::from(before.suffering));
+        self.note_block(start, handshakes(part), suffering - u64::from(before.suffering));
+        // What began before all that is remembered as it came can make no spike any more.
+        if is_anomalous(&whole, suffering) && start + self.scale.history_ns > self.asked_unix_ns {
+            self.changed = true;
+            self.anomalous.insert(place, whole);
+        } else {
+            self.learn(part);
+        }
     }
 
     fn note_due(&mut self) {
@@ -144,8 +169,7 @@ impl Series {
             self.note_due();
         }
         let oldest = now_unix_ns.saturating_sub(self.scale.history_ns);
-        while self.anomalous.front().is_some_and(|bucket| bucket.start_unix_ns < oldest) {
-            self.anomalous.pop_front();
+        while self.anomalous.front().is_some_and(|bucket| bucket.start_unix_ns < oldest) && self.forget_oldest(oldest) {
         }
         let ripe = self.anomalous.iter().rev().map(|bucket| self.ripe_at(bucket)).find(|at| *at <= now_unix_ns);
         let is_new = ripe.is_some_and(|at| at > self.asked_unix_ns);
@@ -158,12 +182,54 @@ impl Series {
         bucket.start_unix_ns + bucket.length_ns + self.scale.join_ns + self.scale.settle_ns
     }
 
+    /// Makes a spike of the oldest buckets, which are then forgotten; whether it could.
+    fn forget_oldest(&mut self, oldest_unix_ns: u64) -> bool {
+        let near = |pair: (&EdgeBucket, &EdgeBucket)| self.scale.joins(pair.0, pair.1);
+        let pairs = self.anomalous.iter().zip(self.anomalous.iter().skip(1));
+        let group = 1 + pairs.take_while(|pair| near(*pair)).count();
+        if self.anomalous.get(group - 1).is_some_and(|last| last.start_unix_ns >= oldest_unix_ns) {
+            return self.merge_oldest(oldest_unix_ns);
+        }
+        let buckets: Vec<EdgeBucket> = self.anomalous.drain(..group).collect();
+        let group: Vec<&EdgeBucket> = buckets.iter().collect();
+        if let Some(spike) = spike_of(self, &group, self.usual_share(), PAST_CHANCE_LN_MAX) {
+            self.past.push_back(spike);
+        }
+        let too_old = |spike: &Spike| spike.end_unix_ns + self.scale.memory_ns < oldest_unix_ns;
+        while self.past.len() > PAST_MAX || self.past.front().is_some_and(too_old) {
+            self.past.pop_front();
+        }
+        true
+    }
+
+    /// Makes one of the two oldest buckets of a spike that goes on, so that it keeps its beginning; whether it could.
+    fn merge_oldest(&mut self, oldest_unix_ns: u64) -> bool {
+        let Some(second) = self.anomalous.get(1).filter(|second| second.start_unix_ns < oldest_unix_ns).cloned() else {
+            return false;
+        };
+        let Some(first) = self.anomalous.front_mut() else { return false };
+        first.length_ns = second.start_unix_ns + second.length_ns - first.start_unix_ns;
+        first.add(&second);
+        self.anomalous.remove(1);
+        true
+    }
+
     /// Anomalous buckets, oldest first: those judged, and those open that are so already.
     pub fn anomalous(&self) -> Vec<&EdgeBucket> {
-        let open = self.open.iter().filter(|bucket| self.is_anomalous(bucket));
+        let open = self.open.iter().filter(|bucket| is_anomalous(bucket, self.suffering(bucket)));
         let mut all: Vec<_> = self.anomalous.iter().chain(open).collect();
         all.sort_by_key(|bucket| bucket.start_unix_ns);
         all
+    }
+
+    /// Spikes whose buckets are forgotten, oldest first.
+    pub const fn past(&self) -> &VecDeque<Spike> {
+        &self.past
+    }
+
+    /// Start of the latest bucket there was, Unix ns.
+    pub const fn latest_unix_ns(&self) -> Option<u64> {
+        self.latest_unix_ns
     }
 
     /// Above this a connection is slow for this edge, ns.
@@ -171,7 +237,7 @@ impl Series {
         let (Some(median), Some(tail)) = (self.normal.quantile(500), self.normal.quantile(900)) else {
             return self.slow_above_ns;
         };
-        if self.normal_count < NORMAL_MIN {
+        if !self.is_known() {
             return self.slow_above_ns;
         }
         tail.saturating_mul(SLOW_FACTOR).max(median.saturating_add(SLOW_MIN_NS))
@@ -179,11 +245,16 @@ impl Series {
 
     /// The usual median, ns; none as long as too little was seen.
     pub fn normal_ns(&self) -> Option<u64> {
-        self.normal.quantile(500).filter(|_| self.normal_count >= NORMAL_MIN)
+        self.normal.quantile(500).filter(|_| self.is_known())
     }
 
-    /// The usual share of slow or dropped connections: the lower quartile of the blocks' shares, because spikes fill
-    /// some of the blocks, and each with one more slow one in a hundred more, so that no edge is free of noise.
+    /// Whether enough connections succeeded to know what is normal.
+    pub const fn is_known(&self) -> bool {
+        self.normal_count >= NORMAL_MIN
+    }
+
+    /// The usual share of suffering connections: the lower quartile of the blocks' shares, because spikes fill some of
+    /// the blocks, and each with one more slow one in a hundred more, so that no edge is free of noise.
     #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
     pub fn usual_share(&self) -> f64 {
         let share = |block: &Block| (block.suffering as f64 + 1.0) / (block.n as f64 + 100.0);
@@ -192,16 +263,14 @@ impl Series {
         shares.get(shares.len() / 4).copied().unwrap_or(0.01)
     }
 
-    /// The picture, oldest first.
-    pub fn points(&self) -> Vec<Point> {
-        let first = self.points.len().saturating_sub(PICTURE_MAX);
-        self.points.iter().skip(first).copied().collect()
+    /// The picture of a window, oldest first.
+    pub fn points(&self, from_unix_ns: u64, to_unix_ns: u64) -> Vec<Point> {
+        self.history.points(from_unix_ns, to_unix_ns)
     }
 
-    /// Connections measured in a window, in buckets of all kinds.
-    pub fn measured(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
-        let first = self.points.partition_point(|point| point.start_unix_ns < from_unix_ns);
-        self.points.range(first..).take_while(|point| point.start_unix_ns < to_unix_ns).map(|point| point.n).sum()
+    /// Handshakes in a window, in buckets of all kinds, those that never completed too.
+    pub fn handshakes(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
+        self.history.handshakes(from_unix_ns, to_unix_ns)
     }
 
     /// What was measured in a window, anomalous buckets and those not judged yet.
@@ -215,24 +284,28 @@ impl Series {
         sum
     }
 
-    fn is_anomalous(&self, bucket: &EdgeBucket) -> bool {
-        is_anomalous(bucket, self.suffering(bucket))
-    }
-
-    /// Slow and dropped connections.
-    fn suffering(&self, bucket: &EdgeBucket) -> u64 {
+    /// Slow connections, dropped SYNs, and failed handshakes where they are many, on an edge that is known to work:
+    /// what never worked is a wrong address, and no outage.
+    pub fn suffering(&self, bucket: &EdgeBucket) -> u64 {
         // What is slow is never below this, and most buckets hold nothing above it: they cost no quantiles of the past.
         let never_slow_ns = self.slow_above_ns.min(SLOW_MIN_NS);
         let slowest_ns = bucket.latency_ns.quantile(1000);
         let none_slow = slowest_ns.is_none_or(|slowest_ns| slowest_ns <= never_slow_ns);
         let slow = if none_slow { 0 } else { bucket.latency_ns.count_above(self.slow_ns()) };
-        slow + bucket.dropped
+        let many = bucket.failed * 100 >= (bucket.n + bucket.failed) * FAILED_PERCENT;
+        let failed = if many && self.is_known() { bucket.failed } else { 0 };
+        slow + bucket.dropped + failed
     }
 
     fn judge_oldest(&mut self) {
         let Some(bucket) = self.open.pop_front() else { return };
+        let start = bucket.start_unix_ns;
+        self.judged_unix_ns = self.judged_unix_ns.max(start + bucket.length_ns);
         let suffering = self.suffering(&bucket);
-        self.note_block(&bucket, suffering);
+        self.note_block(start, handshakes(&bucket), suffering);
+        if suffering > 0 {
+            self.history.note_suffering(start, suffering);
+        }
         if !is_anomalous(&bucket, suffering) {
             self.on_end = 0;
             self.learn(&bucket);
@@ -244,23 +317,22 @@ impl Series {
             self.learn(&bucket);
         }
         self.changed |= self.ripe_at(&bucket) <= self.asked_unix_ns;
-        let place = self.anomalous.partition_point(|known| known.start_unix_ns < bucket.start_unix_ns);
+        let place = self.anomalous.partition_point(|known| known.start_unix_ns < start);
         self.anomalous.insert(place, bucket);
         if self.anomalous.len() > ANOMALOUS_MAX {
             self.anomalous.pop_front();
         }
     }
 
-    fn note_block(&mut self, bucket: &EdgeBucket, suffering: u64) {
-        let number = bucket.start_unix_ns / (BLOCK * self.scale.bucket_ns);
-        let n = bucket.n + bucket.dropped;
-        match self.blocks.back_mut() {
-            // A late bucket counts in the latest block: shares hardly move for it.
-            Some(block) if number <= block.number => {
+    fn note_block(&mut self, start_unix_ns: u64, n: u64, suffering: u64) {
+        let number = start_unix_ns / (BLOCK * self.scale.bucket_ns);
+        let place = self.blocks.partition_point(|block| block.number < number);
+        match self.blocks.get_mut(place) {
+            Some(block) if block.number == number => {
                 block.n += n;
                 block.suffering += suffering;
             }
-            _ => self.blocks.push_back(Block { number, n, suffering }),
+            _ => self.blocks.insert(place, Block { number, n, suffering }),
         }
         if self.blocks.len() > BLOCKS_MAX {
             self.blocks.pop_front();
@@ -277,13 +349,13 @@ impl Series {
     }
 }
 
-fn point(part: &EdgeBucket) -> Point {
-    let EdgeBucket { start_unix_ns, n, slow, .. } = *part;
-    Point { start_unix_ns, n, slow, max_ns: part.latency_ns.quantile(1000) }
+/// Connections, and SYNs that were dropped.
+const fn handshakes(bucket: &EdgeBucket) -> u64 {
+    bucket.n + bucket.dropped + bucket.failed
 }
 
-fn is_anomalous(bucket: &EdgeBucket, suffering: u64) -> bool {
-    suffering > 0 && suffering * 100 >= (bucket.n + bucket.dropped) * ANOMALOUS_PERCENT
+const fn is_anomalous(bucket: &EdgeBucket, suffering: u64) -> bool {
+    suffering > 0 && suffering * 100 >= handshakes(bucket) * ANOMALOUS_PERCENT
 }
 
 /// The part without its edge's name, which whoever has the series knows: ten thousand edges keep three buckets each.
@@ -299,6 +371,8 @@ fn nameless(part: &EdgeBucket) -> EdgeBucket {
         refused: part.refused,
         dropped: part.dropped,
         unmeasured: part.unmeasured,
+        failed: part.failed,
+        reset: part.reset,
         half_seen: part.half_seen,
         latency_ns: part.latency_ns.clone(),
     }
@@ -344,7 +418,7 @@ mod tests {
         let anomalous = series.anomalous();
         assert_eq!(anomalous.len(), 1);
         assert_eq!((anomalous[0].start_unix_ns, anomalous[0].n), (0, 3));
-        assert_eq!(series.points()[0].n, 3);
+        assert_eq!(series.points(0, 20 * S)[0].n, 3);
     }
 
     proptest! {
@@ -363,7 +437,7 @@ mod tests {
             let asked = EdgeBucket { dropped, ..bucket(10_000, &latencies) };
             let suffering = asked.latency_ns.count_above(series.slow_ns()) + dropped;
             let expected = suffering > 0 && suffering * 100 >= (asked.n + dropped) * ANOMALOUS_PERCENT;
-            prop_assert_eq!(series.is_anomalous(&asked), expected);
+            prop_assert_eq!(is_anomalous(&asked, series.suffering(&asked)), expected);
         }
     }
 

@@ -6,52 +6,59 @@ use synscope_bus::message::incident::Spike;
 use crate::scale::Scale;
 use crate::series::Series;
 
-/// A spike has at least so many slow or dropped connections.
+/// A spike has at least so many suffering connections.
 const SUFFERING_MIN: u64 = 3;
-/// Natural logarithm of the chance above which slow connections are taken for noise: one in a million.
-const CHANCE_LN_MAX: f64 = -13.8;
+/// Natural logarithm of the chance above which suffering connections are taken for noise: one in a million.
+pub(crate) const CHANCE_LN_MAX: f64 = -13.8;
+/// The same for a spike that is remembered for a day, in which chance has twelve times as many turns as in the two hours
+/// of the others: one in 10¹².
+pub(crate) const PAST_CHANCE_LN_MAX: f64 = -27.6;
 /// The same for a single bucket at a spike's end: one in a hundred.
 const EDGE_CHANCE_LN_MAX: f64 = -4.6;
+/// Handshakes that fail in an outage, at least.
+const OUTAGE_FAILED_MIN: u64 = 10;
+/// Buckets that an outage lasts, at least: a minute. What is shorter is a restart.
+const OUTAGE_BUCKETS_MIN: u64 = 6;
 
 /// The series' spikes, oldest first. The last may still go on; see [`is_complete`].
-///
-/// A group of anomalous buckets is a spike only if so many slow connections are no chance, at the edge's usual share of
-/// them. All connections in its span count, and not only those of the buckets that were picked for being anomalous.
 pub fn spikes(series: &Series, scale: &Scale) -> Vec<Spike> {
     let usual = series.usual_share();
-    let mut spikes = groups(series, scale, usual);
-    spikes.retain(|group| {
-        let suffering = group.slow + group.dropped;
-        let all = series.measured(group.start_unix_ns, group.end_unix_ns).max(group.n) + group.dropped;
-        suffering >= SUFFERING_MIN && chance_ln(suffering, all, usual) <= CHANCE_LN_MAX
-    });
-    spikes
-}
-
-/// Neighbouring anomalous buckets, joined; without those at both ends that are anomalous by chance alone, so that a
-/// hiccup beforehand is not taken for the onset.
-fn groups(series: &Series, scale: &Scale, usual: f64) -> Vec<Spike> {
-    let slow_ns = series.slow_ns();
     let anomalous = series.anomalous();
-    let near = |a: &&EdgeBucket, b: &&EdgeBucket| b.start_unix_ns <= a.start_unix_ns + a.length_ns + scale.join_ns;
-    let group = |buckets: &[&EdgeBucket]| {
-        let kept = trimmed(buckets, slow_ns, usual);
-        let (first, last) = (kept.first()?, kept.last()?);
-        let mut sum = EdgeBucket { start_unix_ns: first.start_unix_ns, ..EdgeBucket::default() };
-        for bucket in kept {
-            sum.add(bucket);
-        }
-        Some(summary(&sum, last.start_unix_ns + last.length_ns, slow_ns))
-    };
-    anomalous.chunk_by(near).filter_map(group).collect()
+    let groups = anomalous.chunk_by(|a, b| scale.joins(a, b));
+    series
+        .past()
+        .iter()
+        .copied()
+        .chain(groups.filter_map(|group| spike_of(series, group, usual, CHANCE_LN_MAX)))
+        .collect()
 }
 
-/// The buckets without those at both ends that may be chance; all of them where that would take more than half of those
-/// that suffer.
-fn trimmed<'a, 'b>(buckets: &'a [&'b EdgeBucket], slow_ns: u64, usual: f64) -> &'a [&'b EdgeBucket] {
-    let suffering = |bucket: &&EdgeBucket| bucket.latency_ns.count_above(slow_ns) + bucket.dropped;
-    let is_no_chance =
-        |bucket: &&EdgeBucket| chance_ln(suffering(bucket), bucket.n + bucket.dropped, usual) <= EDGE_CHANCE_LN_MAX;
+/// The spike that neighbouring anomalous buckets make, if they do.
+///
+/// They do only if so many suffering connections are no chance, at the edge's usual share of them. All connections in
+/// its span count, and not only those of the buckets that were picked for being anomalous.
+pub(crate) fn spike_of(series: &Series, group: &[&EdgeBucket], usual: f64, chance_ln_max: f64) -> Option<Spike> {
+    let slow_ns = series.slow_ns();
+    let kept = trimmed(series, group, usual);
+    let (first, last) = (kept.first()?, kept.last()?);
+    let mut sum = EdgeBucket { start_unix_ns: first.start_unix_ns, ..EdgeBucket::default() };
+    for bucket in kept {
+        sum.add(bucket);
+    }
+    let spike = summary(&sum, last.start_unix_ns + last.length_ns, slow_ns);
+    let suffering = kept.iter().map(|bucket| series.suffering(bucket)).sum();
+    let handshakes = series.handshakes(spike.start_unix_ns, spike.end_unix_ns).max(spike.n + spike.failed);
+    let is_no_chance = chance_ln(suffering, handshakes + spike.dropped, usual) <= chance_ln_max;
+    (suffering >= SUFFERING_MIN && is_no_chance).then_some(spike)
+}
+
+/// The buckets without those at both ends that may be chance, so that a hiccup beforehand is not taken for the onset; all
+/// of them where that would take more than half of those that suffer.
+fn trimmed<'a, 'b>(series: &Series, buckets: &'a [&'b EdgeBucket], usual: f64) -> &'a [&'b EdgeBucket] {
+    let suffering = |bucket: &&EdgeBucket| series.suffering(bucket);
+    let is_no_chance = |bucket: &&EdgeBucket| {
+        chance_ln(suffering(bucket), bucket.n + bucket.dropped + bucket.failed, usual) <= EDGE_CHANCE_LN_MAX
+    };
     let (Some(first), Some(last)) = (buckets.iter().position(is_no_chance), buckets.iter().rposition(is_no_chance))
     else {
         return buckets;
@@ -59,6 +66,18 @@ fn trimmed<'a, 'b>(buckets: &'a [&'b EdgeBucket], slow_ns: u64, usual: f64) -> &
     let kept = buckets.get(first..=last).unwrap_or(buckets);
     let sum = |buckets: &[&EdgeBucket]| buckets.iter().map(suffering).sum::<u64>();
     if sum(kept) * 2 >= sum(buckets) { kept } else { buckets }
+}
+
+/// Connections that were slow or never came to be, and SYNs that were dropped.
+pub const fn suffering(spike: &Spike) -> u64 {
+    spike.slow + spike.dropped + spike.failed
+}
+
+/// Whether most connections never came to be, for long enough that it is an incident by itself.
+pub const fn is_outage(spike: &Spike, scale: &Scale) -> bool {
+    spike.failed >= OUTAGE_FAILED_MIN
+        && spike.failed >= spike.n
+        && spike.end_unix_ns - spike.start_unix_ns >= OUTAGE_BUCKETS_MIN * scale.bucket_ns
 }
 
 /// Logarithm of the chance of so many that suffer, or more, among `all`: the Chernoff bound of the Poisson distribution,
@@ -76,9 +95,29 @@ fn chance_ln(suffering: u64, all: u64, usual_share: f64) -> f64 {
 pub fn seen_within(series: &Series, spikes: &[Spike]) -> Vec<Spike> {
     let within = |spike: &Spike| {
         let sum = series.within(spike.start_unix_ns, spike.end_unix_ns);
-        summary(&EdgeBucket { start_unix_ns: spike.start_unix_ns, ..sum }, spike.end_unix_ns, series.slow_ns())
+        let seen =
+            summary(&EdgeBucket { start_unix_ns: spike.start_unix_ns, ..sum }, spike.end_unix_ns, series.slow_ns());
+        let meets = |past: &&Spike| past.start_unix_ns < spike.end_unix_ns && spike.start_unix_ns < past.end_unix_ns;
+        series.past().iter().filter(meets).fold(seen, |seen, past| together(&seen, past))
     };
     spikes.iter().map(within).collect()
+}
+
+/// The first, with what the second counted.
+fn together(a: &Spike, b: &Spike) -> Spike {
+    Spike {
+        n: a.n + b.n,
+        slow: a.slow + b.slow,
+        retries: a.retries + b.retries,
+        refused: a.refused + b.refused,
+        dropped: a.dropped + b.dropped,
+        failed: a.failed + b.failed,
+        reset: a.reset + b.reset,
+        p50_ns: a.p50_ns.max(b.p50_ns),
+        p99_ns: a.p99_ns.max(b.p99_ns),
+        max_ns: a.max_ns.max(b.max_ns),
+        ..*a
+    }
 }
 
 /// Whether nothing more is to come of a spike.
@@ -107,6 +146,8 @@ fn summary(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
         retries: sum.retries,
         refused: sum.refused,
         dropped: sum.dropped,
+        failed: sum.failed,
+        reset: sum.reset,
         p50_ns: at(500),
         p99_ns: at(990),
         max_ns: at(1000),

@@ -1,6 +1,6 @@
 //! An incident in words.
 
-use synscope_bus::message::incident::{Finding, Incident, Recurrence};
+use synscope_bus::message::incident::{Finding, Incident, Recurrence, Spike};
 
 /// The incident in one sentence.
 pub(crate) fn title(incident: &Incident) -> String {
@@ -9,17 +9,27 @@ pub(crate) fn title(incident: &Incident) -> String {
         0 | 1 => String::new(),
         edges => format!(" and {} more", edges - 1),
     };
-    let slow = duration(incident.spikes.iter().map(|spike| spike.p50_ns).max().unwrap_or(0));
-    let normal = incident.normal_p50_ns.map(|normal| format!(" instead of {}", duration(normal))).unwrap_or_default();
-    let when = when(&incident.recurrence);
+    let when = when(incident);
     let confirmed = incident.causes.first().filter(|cause| cause.finding == Finding::Confirmed);
     let why = confirmed
         .map_or_else(|| "why is not known".to_owned(), |cause| cause_in_words(&cause.name, cause.node.as_deref()));
-    format!("{edge}{more}: new connections take {slow}{normal}{when}; {why}")
+    format!("{edge}{more}: {}{when}; {why}", what(incident))
 }
 
-fn when(recurrence: &Recurrence) -> String {
-    match recurrence {
+/// What it is like to be hit.
+fn what(incident: &Incident) -> String {
+    let sum = |of: fn(&Spike) -> u64| incident.spikes.iter().map(of).sum::<u64>();
+    let (failed, n) = (sum(|spike| spike.failed), sum(|spike| spike.n));
+    if failed > n {
+        return format!("{failed} of {} new connections fail", failed + n);
+    }
+    let slow = duration(incident.spikes.iter().map(|spike| spike.p50_ns).max().unwrap_or(0));
+    let normal = incident.normal_p50_ns.map(|normal| format!(" instead of {}", duration(normal))).unwrap_or_default();
+    format!("new connections take {slow}{normal}")
+}
+
+fn when(incident: &Incident) -> String {
+    match &incident.recurrence {
         Recurrence::Regular { period_ns, spike_ns, cycles, cycles_expected, .. } => format!(
             " every {}, for {} ({cycles} of {cycles_expected} cycles)",
             duration(*period_ns),
@@ -31,7 +41,11 @@ fn when(recurrence: &Recurrence) -> String {
             duration(*max_ns),
             duration(*spike_ns)
         ),
-        Recurrence::Insufficient { .. } | Recurrence::None => String::new(),
+        Recurrence::Insufficient { cycles } => format!(", {cycles} times so far"),
+        Recurrence::None => {
+            let spike = incident.spikes.last().copied().unwrap_or_default();
+            format!(" for {}", duration(spike.end_unix_ns - spike.start_unix_ns))
+        }
     }
 }
 
@@ -42,6 +56,8 @@ fn cause_in_words(name: &str, node: Option<&str>) -> String {
         "nf-conntrack-full" => format!("nf_conntrack of {node} is full"),
         "listen-overflow" => format!("the server on {node} does not accept fast enough"),
         "path-loss" => "SYNs are lost between the nodes".to_owned(),
+        "closed-port" => format!("nobody listens on the server on {node}, or someone resets the connections"),
+        "no-answer" => format!("SYNs come to {node}, and nothing there answers"),
         "slow-server" => format!("the server on {node} answers late"),
         "delay" => "SYNs are held back on the way".to_owned(),
         other => other.to_owned(),

@@ -44,6 +44,7 @@ enum Handshake {
     Refused,
     Dropped,
     Unmeasured { retries: u64 },
+    Failed { retries: u64, reset: bool },
     HalfSeen,
 }
 
@@ -115,6 +116,12 @@ impl Edges {
                 bucket.unmeasured += 1;
                 bucket.retries += retries;
             }
+            Handshake::Failed { retries, reset } => {
+                bucket.unmeasured += 1;
+                bucket.failed += 1;
+                bucket.reset += u64::from(reset);
+                bucket.retries += retries;
+            }
             Handshake::HalfSeen => bucket.half_seen += 1,
         }
     }
@@ -158,10 +165,12 @@ fn handshake(record: &Event) -> Option<Handshake> {
         // Its handshake was told when it was complete.
         EventKind::Abandoned if record.established_ns != 0 => None,
         EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
-            Some(Handshake::Unmeasured { retries })
+            Some(Handshake::Failed { retries, reset: false })
         }
         // A reset that answers the SYN: the port is closed, which is no latency.
-        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => Some(Handshake::Unmeasured { retries }),
+        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => {
+            Some(Handshake::Failed { retries, reset: true })
+        }
         EventKind::HalfSeen => Some(Handshake::HalfSeen),
         EventKind::Opened
         | EventKind::Closed
@@ -233,8 +242,23 @@ mod tests {
     fn a_connection_given_up_after_its_handshake_was_measured_already() {
         let attempt = record(EventKind::Abandoned, 1, 5_000, 0);
         let connection = Event { syn_ack_ns: 5_001 * MS, established_ns: 5_002 * MS, ..attempt };
-        assert_eq!(handshake(&attempt), Some(Handshake::Unmeasured { retries: 1 }));
+        assert_eq!(handshake(&attempt), Some(Handshake::Failed { retries: 1, reset: false }));
         assert_eq!(handshake(&connection), None);
+    }
+
+    #[test]
+    fn a_handshake_that_never_completed_has_failed_in_the_bucket_of_its_first_syn() {
+        let mut edges = Edges::new("a", Duration::from_secs(10), Duration::from_millis(100));
+        let ends = [EventKind::Expired, EventKind::PendingExpired, EventKind::Abandoned, EventKind::Reset];
+        for kind in ends {
+            edges.take(&record(kind, 1, 5_000, 0), &names(), CLOCK);
+        }
+        let established = Event { established_ns: 5_002 * MS, ..record(EventKind::Reset, 1, 5_000, 5_001) };
+        edges.take(&established, &names(), CLOCK);
+        let batches = edges.flush();
+        let bucket = &batches[0].1.buckets[0];
+        assert_eq!(bucket.start_unix_ns, CLOCK.offset_ns);
+        assert_eq!((bucket.n, bucket.unmeasured, bucket.failed, bucket.reset, bucket.retries), (0, 4, 4, 1, 4));
     }
 
     #[test]

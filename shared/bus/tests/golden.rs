@@ -64,6 +64,9 @@ fn edge() -> EdgeBatch {
             length_ns: 10_000_000_000,
             n: 3,
             slow: 2,
+            unmeasured: 5,
+            failed: 4,
+            reset: 1,
             latency_ns,
             ..EdgeBucket::default()
         }],
@@ -120,7 +123,13 @@ fn incident() -> Incident {
             cycles_expected: 3,
         },
         normal_p50_ns: Some(200_000),
-        spikes: vec![Spike { start_unix_ns: TIME, end_unix_ns: TIME + 5_000_000_000, n: 9, ..Spike::default() }],
+        spikes: vec![Spike {
+            start_unix_ns: TIME,
+            end_unix_ns: TIME + 5_000_000_000,
+            n: 9,
+            failed: 2,
+            ..Spike::default()
+        }],
         causes: vec![Cause {
             name: "ct-full".into(),
             finding: Finding::Confirmed,
@@ -144,7 +153,7 @@ fn incident() -> Incident {
             sizing: Some(Sizing { demand_entries: 8000, ..Sizing::default() }),
             ..Fix::default()
         }),
-        series: vec![Point { start_unix_ns: TIME, n: 3, slow: 0, max_ns: Some(300_000) }],
+        series: vec![Point { start_unix_ns: TIME, n: 3, slow: 0, failed: 1, max_ns: Some(300_000) }],
         timeline: vec![Step { time_unix_ns: TIME, state: State::Open, what: "found".into() }],
     }
 }

@@ -16,8 +16,13 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     let again = number("SYNs sent again", client.retries(), None, "1", Some(&client.node));
     if case.pattern() != Pattern::Delay {
         found.finding = Finding::Refuted;
-        found.summary = "SYNs were sent again: that is loss, not delay".to_owned();
-        found.evidence_against = vec![again];
+        if client.slow() == 0 {
+            found.summary = "no connection was slow: they never came to be".to_owned();
+            found.evidence_against = vec![number("slow connections", 0, None, "1", Some(&client.node)), again];
+        } else {
+            found.summary = "SYNs were sent again: that is loss, not delay".to_owned();
+            found.evidence_against = vec![again];
+        }
         return vec![found];
     }
     let at_client =

@@ -5,10 +5,12 @@
 //! but has no counter that says it refused anyone, is correlated and no more (DIAGNOSIS.md, part 5).
 
 mod cilium_ct_full;
+mod closed_port;
 mod ct_full;
 mod delay;
 mod listen_overflow;
 mod nf_conntrack_full;
+mod no_answer;
 mod path_loss;
 mod slow_server;
 
@@ -19,12 +21,14 @@ use crate::case::Case;
 type Room = fn(&Case<'_>) -> Vec<Cause>;
 
 /// All rooms. Those that look at one place come before those that say it was none of these.
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 9] = [
     ct_full::weigh,
     nf_conntrack_full::weigh,
     listen_overflow::weigh,
+    closed_port::weigh,
     slow_server::weigh,
     path_loss::weigh,
+    no_answer::weigh,
     delay::weigh,
     cilium_ct_full::weigh,
 ];

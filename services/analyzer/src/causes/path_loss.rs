@@ -10,21 +10,34 @@ use crate::nodes::Counter;
 
 const NAME: &str = "path-loss";
 /// What drops packets on a node, and would explain it all.
-const LOCAL: [Counter; 3] = [Counter::TableDropped, Counter::NfDrop, Counter::ListenOverflows];
+pub(super) const LOCAL: [Counter; 3] = [Counter::TableDropped, Counter::NfDrop, Counter::ListenOverflows];
+
+/// Why a node may have dropped anything, or nothing.
+pub(super) const SILENCE: &str = "a node that told nothing of itself meanwhile (it is down, or cut off)";
 
 pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     let (Some(client), Some(server)) = (&case.client, &case.server) else {
         return vec![not_observed(NAME, None, "one of the two nodes")];
     };
     let mut found = cause(NAME, None);
-    let (again, twice) = (client.retries(), server.retries());
-    let sent_again = number("SYNs sent again", again, None, "1", Some(&client.node));
-    let came_twice = number("SYNs that came to the server's node again", twice, None, "1", Some(&server.node));
+    // What failed without a SYN sent again was given up before that.
+    let (again, twice) = (client.retries() + client.failed(), server.retries() + server.failed());
+    let sent_again = number("SYNs sent again, or never answered", again, None, "1", Some(&client.node));
+    let came_twice = number(
+        "SYNs that came to the server's node again, or were not answered there",
+        twice,
+        None,
+        "1",
+        Some(&server.node),
+    );
     if case.pattern() != Pattern::Loss {
         found.finding = Finding::Refuted;
-        found.summary = "no or too few SYNs were sent again".to_owned();
+        found.summary = "no or too few SYNs were sent again or never answered".to_owned();
         found.evidence_against = vec![sent_again];
         return vec![found];
+    }
+    if let Some(node) = case.nodes_at_ends().into_iter().find(|node| case.nodes.is_silent(node, case.spikes)) {
+        return vec![not_observed(NAME, Some(node), SILENCE)];
     }
     let unobserved =
         case.nodes_at_ends().into_iter().find(|node| LOCAL.iter().any(|local| case.moved(node, *local).is_none()));
@@ -44,20 +57,20 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         found.finding = Finding::Confirmed;
         found.score = 0.93;
         found.summary = format!(
-            "{again} SYNs were sent again, {twice} of them came to the server's node twice, and neither node dropped any"
+            "{again} SYNs were sent again or never answered, {twice} of them came to the server's node all the same, and neither node dropped any"
         );
         found.evidence_for = vec![sent_again, came_twice];
     }
     vec![found]
 }
 
-/// Drops on the nodes that reach half of what was sent again.
-fn local_drops(case: &Case<'_>, sent_again: u64) -> Vec<Evidence> {
+/// Drops on the nodes that reach half of what was lost.
+pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let nodes = case.nodes_at_ends();
     let all = nodes.iter().flat_map(|node| LOCAL.into_iter().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
-        (moved.inside > 0 && moved.inside * 2 >= sent_again).then(|| counted(counter, moved, node))
+        (moved.inside > 0 && moved.inside * 2 >= lost).then(|| counted(counter, moved, node))
     })
     .collect()
 }

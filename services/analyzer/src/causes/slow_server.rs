@@ -10,7 +10,7 @@ use crate::words::duration;
 const NAME: &str = "slow-server";
 
 pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
-    if case.pattern() == Pattern::Loss {
+    if matches!(case.pattern(), Pattern::Loss | Pattern::Refusal) {
         return Vec::new();
     }
     let Some(server) = &case.server else { return vec![not_observed(NAME, None, "the server's node")] };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod outage;
 mod world;
 
 use synscope_bus::message::incident::{Finding, Incident, Recurrence};

@@ -32,6 +32,12 @@ pub(crate) enum Fault {
     SlowServer,
     /// SYNs are held back between the nodes.
     Delay,
+    /// Nobody listens: resets answer. Always an outage.
+    ClosedPort,
+    /// SYNs come to the server's node, and nothing answers. Always an outage.
+    NoAnswer,
+    /// The server's node is down. Always an outage.
+    NodeDown,
 }
 
 /// What moves at the same times and has nothing to do with it.
@@ -52,6 +58,8 @@ pub(crate) enum Decoy {
     DropsElsewhen,
     /// Nothing but TCP is observed on the nodes.
     Blind,
+    /// Other edges fail all the time: each port of a scan once, a wrong address in bursts, and one client among many.
+    FailingEdges,
 }
 
 /// One run.
@@ -63,7 +71,12 @@ pub(crate) struct World {
     pub(crate) spikes: u64,
     pub(crate) period_s: u64,
     pub(crate) spike_s: u64,
+    /// All connections are hit, and none comes to be.
+    pub(crate) outage: bool,
 }
+
+/// Seconds after which nothing more is expected of a handshake: its SYNs, and the agent's time-out.
+const GIVEN_UP_S: u64 = 140;
 
 /// Counters of one node, as they grow.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +92,12 @@ struct Counters {
 
 impl World {
     pub(crate) fn new(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150 }
+        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150, outage: false }
+    }
+
+    /// One outage of five minutes.
+    pub(crate) fn outage(seed: u64, fault: Fault, decoy: Decoy) -> Self {
+        Self { seed, fault, decoy, spikes: 1, period_s: 1200, spike_s: 300, outage: true }
     }
 
     /// Plays it through an engine; all states in which incidents were told.
@@ -89,12 +107,24 @@ impl World {
         let mut counters: BTreeMap<&str, Counters> =
             ["node-a", "node-b", "node-c"].map(|node| (node, Counters::default())).into();
         let mut told = Vec::new();
+        let mut late: BTreeMap<u64, Vec<EdgeBatch>> = BTreeMap::new();
         let length_s = self.period_s * (self.spikes + 1);
         for second in 0..length_s {
             let now = (START_S + second) * S;
             let spiking = self.is_spiking(second);
             if second % BUCKET_S == 0 {
-                for batch in self.buckets(now, spiking, &mut random) {
+                let now_and_late = if self.outage && spiking {
+                    self.failing(now, &mut random)
+                } else {
+                    (self.buckets(now, spiking, &mut random), Vec::new())
+                };
+                late.insert(second + GIVEN_UP_S, now_and_late.1);
+                let mut batches = now_and_late.0;
+                batches.extend(late.remove(&second).into_iter().flatten());
+                if self.decoy == Decoy::FailingEdges {
+                    batches.push(failing_edges(second, now, &mut random));
+                }
+                for batch in batches {
                     engine.edges(&batch);
                 }
             }
@@ -103,7 +133,9 @@ impl World {
             }
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
-                engine.signals(&self.signals(node, *counters, now, spiking));
+                if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
+                    engine.signals(&self.signals(node, *counters, now, spiking));
+                }
             }
             if second % BUCKET_S == 0 {
                 told.extend(engine.tick(now));
@@ -121,14 +153,7 @@ impl World {
     }
 
     fn buckets(&self, now: u64, spiking: bool, random: &mut Random) -> Vec<EdgeBatch> {
-        let bucket = |vantage| EdgeBucket {
-            edge: EDGE.into(),
-            vantage,
-            start_unix_ns: now,
-            length_ns: BUCKET_S * S,
-            ..EdgeBucket::default()
-        };
-        let (mut client, mut server) = (bucket(Vantage::Client), bucket(Vantage::Server));
+        let (mut client, mut server) = (empty(EDGE, Vantage::Client, now), empty(EDGE, Vantage::Server, now));
         for _connection in 0..30 + random.draw() % 20 {
             let normal = MS / 2 + random.draw() % MS;
             // About a third of the connections is hit.
@@ -146,6 +171,7 @@ impl World {
                 Fault::ListenOverflow => (step * S + normal, step * S + normal / 2),
                 Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
                 Fault::Delay => (520 * MS + normal, normal / 2),
+                Fault::ClosedPort | Fault::NoAnswer | Fault::NodeDown => unreachable!("these are outages"),
             };
             client.n += 1;
             client.latency_ns.record(at_client);
@@ -168,13 +194,37 @@ impl World {
                 client.refused += 1;
             }
         }
-        let batch =
-            |node: &str, bucket| EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets: vec![bucket] };
-        vec![batch("node-a", client), batch("node-b", server)]
+        vec![batch("node-a", vec![client]), batch("node-b", vec![server])]
+    }
+
+    /// A bucket in which no connection comes to be: what is known at once, and when they are given up.
+    fn failing(&self, now: u64, random: &mut Random) -> (Vec<EdgeBatch>, Vec<EdgeBatch>) {
+        let failed = 30 + random.draw() % 20;
+        let bucket = |vantage, failed, reset, retries| EdgeBucket {
+            unmeasured: failed,
+            failed,
+            reset,
+            retries,
+            ..empty(EDGE, vantage, now)
+        };
+        let client = |reset, retries| batch("node-a", vec![bucket(Vantage::Client, failed, reset, retries)]);
+        let server = |reset, retries| batch("node-b", vec![bucket(Vantage::Server, failed, reset, retries)]);
+        match self.fault {
+            Fault::ClosedPort => (vec![client(failed, 0), server(failed, 0)], Vec::new()),
+            Fault::CtFull => {
+                let (dropped, refused) = (failed * 7, failed * 7);
+                let refused = EdgeBucket { dropped, refused, ..empty(EDGE, Vantage::Client, now) };
+                (vec![batch("node-a", vec![refused])], vec![client(0, failed * 6)])
+            }
+            Fault::NfFull | Fault::ListenOverflow | Fault::NoAnswer => {
+                (Vec::new(), vec![client(0, failed * 6), server(0, failed * 6)])
+            }
+            _ => (Vec::new(), vec![client(0, failed * 6)]),
+        }
     }
 
     fn count(&self, node: &str, counters: &mut Counters, spiking: bool, random: &mut Random) {
-        let some = 3 + random.draw() % 5;
+        let some = if self.outage { 40 } else { 3 } + random.draw() % 5;
         match (self.fault, node) {
             (Fault::CtFull, "node-a") if spiking => drop_syns(counters, some),
             (Fault::NfFull, "node-b") if spiking => counters.nf_drop += some,
@@ -249,6 +299,32 @@ impl World {
         }
         signals
     }
+}
+
+fn empty(edge: &str, vantage: Vantage, start_unix_ns: u64) -> EdgeBucket {
+    EdgeBucket { edge: edge.into(), vantage, start_unix_ns, length_ns: BUCKET_S * S, ..EdgeBucket::default() }
+}
+
+fn batch(node: &str, buckets: Vec<EdgeBucket>) -> EdgeBatch {
+    EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets }
+}
+
+/// Edges that fail without being an outage.
+fn failing_edges(second: u64, now: u64, random: &mut Random) -> EdgeBatch {
+    let failing = |edge: &str, n: u64, failed: u64| {
+        let mut bucket =
+            EdgeBucket { n, unmeasured: failed, failed, reset: failed, ..empty(edge, Vantage::Client, now) };
+        for _connection in 0..n {
+            bucket.latency_ns.record(MS);
+        }
+        bucket
+    };
+    let mut buckets = vec![failing("shop/web->shop/cart:80", 17 + random.draw() % 4, 2)];
+    if second % 600 < 60 {
+        buckets.push(failing("shop/cron->shop/moved:80", 0, 20));
+        buckets.extend((0..5).map(|port| failing(&format!("scanner->shop/cart:{}", second % 600 * 5 + port), 0, 1)));
+    }
+    batch("node-a", buckets)
 }
 
 fn drop_syns(counters: &mut Counters, syns: u64) {

@@ -30,6 +30,11 @@ pub struct EdgeBucket {
     pub dropped: u64,
     /// Connections whose latency could not be measured.
     pub unmeasured: u64,
+    /// Those of them whose handshake never completed. It takes a minute or more until nothing more is expected of a
+    /// handshake, so they come late, and in the bucket of their first SYN.
+    pub failed: u64,
+    /// Those of them that a reset ended.
+    pub reset: u64,
     /// Flows of which only one direction was seen; in no other count.
     pub half_seen: u64,
     /// Latencies from first SYN to SYN-ACK, ns.
@@ -45,6 +50,8 @@ impl EdgeBucket {
         self.refused = self.refused.saturating_add(other.refused);
         self.dropped = self.dropped.saturating_add(other.dropped);
         self.unmeasured = self.unmeasured.saturating_add(other.unmeasured);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.reset = self.reset.saturating_add(other.reset);
         self.half_seen = self.half_seen.saturating_add(other.half_seen);
         self.latency_ns.merge(&other.latency_ns);
     }

@@ -203,11 +203,15 @@ pub struct Spike {
     pub refused: u64,
     /// Those of them that it dropped.
     pub dropped: u64,
-    /// Their median latency, ns.
+    /// Connections that never came to be.
+    pub failed: u64,
+    /// Those of them that a reset ended.
+    pub reset: u64,
+    /// The slow ones' median latency, ns.
     pub p50_ns: u64,
     /// Their 99th percentile, ns.
     pub p99_ns: u64,
-    /// The largest, ns.
+    /// Their largest, ns.
     pub max_ns: u64,
 }
 
@@ -221,6 +225,8 @@ pub struct Point {
     pub n: u64,
     /// Slow ones among them.
     pub slow: u64,
+    /// Connections that never came to be.
+    pub failed: u64,
     /// Largest latency, ns; none when nothing was measured.
     pub max_ns: Option<u64>,
 }

@@ -1,0 +1,94 @@
+//! Nobody gets through, for once.
+
+use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
+
+use crate::world::{Decoy, Fault, S, World};
+use crate::{SEEDS, only, refuted};
+
+const OUTAGES: [(Fault, &str); 7] = [
+    (Fault::CtFull, "ct-full"),
+    (Fault::NfFull, "nf-conntrack-full"),
+    (Fault::PathLoss, "path-loss"),
+    (Fault::ListenOverflow, "listen-overflow"),
+    (Fault::ClosedPort, "closed-port"),
+    (Fault::NoAnswer, "no-answer"),
+    (Fault::NodeDown, "unknown"),
+];
+
+fn found(incident: &Incident) -> u64 {
+    let begun = incident.first_seen_unix_ns;
+    incident.timeline[0].time_unix_ns - begun
+}
+
+#[test]
+fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
+    let decoys = [
+        Decoy::None,
+        Decoy::TableFullButPasses,
+        Decoy::EarlyDrop,
+        Decoy::CiliumFull,
+        Decoy::OtherNodeDrops,
+        Decoy::FailingEdges,
+    ];
+    for (fault, name) in OUTAGES {
+        for decoy in decoys {
+            // These two are one and the same table.
+            if fault == Fault::CtFull && decoy == Decoy::TableFullButPasses {
+                continue;
+            }
+            for seed in 0..SEEDS {
+                let told = World::outage(seed, fault, decoy).play();
+                let incident = only(&told);
+                assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {incident:#?}");
+                assert_eq!(incident.recurrence, Recurrence::None, "{}", incident.title);
+                let confirmed = incident.causes.iter().filter(|cause| cause.finding == Finding::Confirmed);
+                assert_eq!(confirmed.count(), usize::from(name != "unknown"), "{:#?}", incident.causes);
+                let [spike] = incident.spikes.as_slice() else { panic!("{:?}", incident.spikes) };
+                assert!(spike.failed > 800 && spike.n < 100, "{spike:?}");
+                assert!((290 * S..=320 * S).contains(&(spike.end_unix_ns - spike.start_unix_ns)), "{spike:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_outage_is_told_while_it_lasts_and_not_bucket_by_bucket() {
+    for (fault, _) in OUTAGES {
+        let told = World { spike_s: 3000, period_s: 6600, ..World::outage(1, fault, Decoy::None) }.play();
+        let first = &told[0];
+        // A minute of it has to be over, and nothing is known of a handshake before it is given up.
+        assert!(found(first) <= 230 * S, "{fault:?}: {}", found(first) / S);
+        assert!(only(&told).title.contains("fail"), "{}", first.title);
+        assert!(told.len() <= 20, "{fault:?} was told {} times", told.len());
+        assert_eq!(only(&told).state, State::Open);
+    }
+}
+
+#[test]
+fn an_outage_whose_sources_cannot_be_read_gets_no_wrong_name() {
+    for (fault, name) in OUTAGES {
+        let told = World::outage(5, fault, Decoy::Blind).play();
+        let nameable = matches!(fault, Fault::ListenOverflow | Fault::ClosedPort);
+        assert_eq!(only(&told).kind, if nameable { name } else { "unknown" }, "{:#?}", only(&told).causes);
+    }
+}
+
+#[test]
+fn what_dropped_nothing_is_refuted_with_numbers() {
+    let told = World::outage(3, Fault::NoAnswer, Decoy::TableFullButPasses).play();
+    assert!(refuted(only(&told), "ct-full", "node-a"), "{:#?}", only(&told).refuted);
+    assert!(only(&told).refuted.iter().any(|cause| cause.name == "path-loss"));
+    let told = World::outage(3, Fault::PathLoss, Decoy::EarlyDrop).play();
+    assert!(refuted(only(&told), "no-answer", "node-b"), "{:#?}", only(&told).refuted);
+}
+
+#[test]
+fn failing_edges_and_restarts_are_no_outage() {
+    for seed in 0..SEEDS {
+        assert_eq!(World { spikes: 8, period_s: 600, ..World::new(seed, Fault::None, Decoy::FailingEdges) }.play(), []);
+        for fault in [Fault::ClosedPort, Fault::NoAnswer, Fault::NodeDown] {
+            let restart = World { spike_s: 40, ..World::outage(seed, fault, Decoy::None) };
+            assert_eq!(restart.play(), [], "{fault:?}");
+        }
+    }
+}
