@@ -1,6 +1,7 @@
 //! The loaded kernel programs and their maps.
 
 mod error;
+mod memory;
 mod resize;
 mod walk;
 

@@ -334,7 +334,7 @@ async fn a_table_too_large_for_the_memory_is_refused_and_the_old_one_goes_on() {
     ready(&connection).await;
     memory.hold(agent.child.as_ref().unwrap(), 128 << 20);
 
-    // Its buckets alone take 256 MiB.
+    // It takes more than 3 GiB.
     let documents = Documents::<Desired>::open(&connection).await.unwrap();
     documents.put(NODE, &Desired { conntrack_entries: Some(1 << 24) }).await.unwrap();
     let refused = async {
@@ -346,7 +346,7 @@ async fn a_table_too_large_for_the_memory_is_refused_and_the_old_one_goes_on() {
         }
     };
     let why = timeout(DEADLINE, refused).await.unwrap();
-    assert!(why.contains("FLOWS_V4 with 16777216 entries does not fit"), "{why}");
+    assert!(why.contains("FLOWS_V4 with 16777216 entries does not fit: it takes 3"), "{why}");
 
     let _client = agent.client();
     listener.accept().unwrap();

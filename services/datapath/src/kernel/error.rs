@@ -63,13 +63,18 @@ pub enum KernelError {
     },
     /// A capacity that the memory does not allow.
     #[error(
-        "{name} with {entries} entries does not fit into the memory that the kernel, or the service's cgroup, has left: ask for fewer, or raise the limit"
+        "{name} with {entries} entries does not fit: it takes {needed_mib} MiB more when full, and the machine or the \
+         service's cgroup has {left_mib} MiB left: ask for fewer, or raise the limit"
     )]
     Memory {
         /// Name of the map.
         name: &'static str,
         /// Entries asked for.
         entries: u32,
+        /// What it takes more when full, MiB.
+        needed_mib: u64,
+        /// What there is, MiB.
+        left_mib: u64,
     },
     /// A new capacity below what the table holds.
     #[error("{name} holds {live} entries, so it cannot be resized to {entries}")]

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use aya::Pod;
 use aya::maps::{ArrayOfMaps, MapError};
 use synscope_abi::CONNTRACK_ENTRIES_MAX;
-use synscope_abi::flow::FlowKey;
+use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::{CURRENT, RETIRING, TABLE_SLOTS};
 
-use super::{FLOWS_V4, FLOWS_V6, Kernel, KernelError, Table};
+use super::{FLOWS_V4, FLOWS_V6, Kernel, KernelError, Table, memory};
 
 const BPF_F_NO_PREALLOC: u32 = 1;
 /// Passes over retiring tables at most; one is enough unless entries come faster than they are moved.
@@ -59,7 +59,7 @@ impl Kernel {
         if usize::try_from(entries).is_ok_and(|room| room < before) {
             return Err(KernelError::TooSmall { name, entries, live: before });
         }
-        let (new, empty) = (make_table::<N>(name, entries)?, make_table::<N>(name, EMPTY)?);
+        let (new, empty) = (make_table::<N>(name, entries, before)?, make_table::<N>(name, EMPTY, 0)?);
         self.put_table(name, slot, &self.table::<N>(name, CURRENT)?)?;
         if let Err(error) = self.put_table(name, CURRENT, &new) {
             // A table must not retire into itself.
@@ -92,7 +92,7 @@ impl Kernel {
         }
         for slot in RETIRING {
             if self.table_info(name, slot)?.max_entries() > EMPTY && self.length::<N>(name, [slot])? == 0 {
-                self.put_table(name, slot, &make_table::<N>(name, EMPTY)?)?;
+                self.put_table(name, slot, &make_table::<N>(name, EMPTY, 0)?)?;
             }
         }
         Ok(left)
@@ -104,13 +104,13 @@ impl Kernel {
         FlowKey<N>: Pod,
     {
         if self.id(name, CURRENT)?.is_none() {
-            self.put_table(name, CURRENT, &make_table::<N>(name, entries)?)?;
+            self.put_table(name, CURRENT, &make_table::<N>(name, entries, 0)?)?;
         }
         let in_use = self.table_info(name, CURRENT)?.id();
         for slot in RETIRING {
             // The table in use itself: that process had begun to replace it, and no more.
             if self.id(name, slot)?.is_none_or(|id| id == in_use) {
-                self.put_table(name, slot, &make_table::<N>(name, EMPTY)?)?;
+                self.put_table(name, slot, &make_table::<N>(name, EMPTY, 0)?)?;
             }
         }
         self.retire::<N>(name)?;
@@ -152,17 +152,18 @@ impl Kernel {
     }
 }
 
-fn make_table<const N: usize>(name: &'static str, entries: u32) -> Result<Table<N>, KernelError>
+/// A new table, if there is memory for it when it is full. `moving` entries take memory already, which they bring along.
+fn make_table<const N: usize>(name: &'static str, entries: u32, moving: usize) -> Result<Table<N>, KernelError>
 where
     FlowKey<N>: Pod,
 {
     if !(1..=CONNTRACK_ENTRIES_MAX).contains(&entries) {
         return Err(KernelError::Capacity { name, entries });
     }
-    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| match source {
-        MapError::CreateError { ref io_error, .. } if io_error.raw_os_error() == Some(libc::ENOMEM) => {
-            KernelError::Memory { name, entries }
-        }
-        source => KernelError::Map { name, source },
-    })
+    let more = u64::from(entries).saturating_sub(moving as u64);
+    let needed = memory::of_buckets(entries) + more * memory::of_entry(size_of::<FlowKey<N>>(), size_of::<Flow>());
+    if let Some(left) = memory::left().filter(|left| *left < needed) {
+        return Err(KernelError::Memory { name, entries, needed_mib: needed >> 20, left_mib: left >> 20 });
+    }
+    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| KernelError::Map { name, source })
 }
