@@ -12,6 +12,7 @@
 
 pub mod ast;
 pub mod attach;
+pub mod code;
 pub mod diagnostic;
 pub mod lex;
 pub mod parse;
