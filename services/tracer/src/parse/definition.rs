@@ -6,6 +6,7 @@ use crate::ast::{Constant, Definition, Enumeration, Expression, Member, Name, Re
 use crate::diagnostic::Diagnostic;
 use crate::lex::TokenKind;
 use crate::source::Span;
+use crate::words::C_TYPE_WORDS;
 
 /// What stands around a declared name, nearest first.
 enum Modifier {
@@ -166,7 +167,8 @@ impl Parser<'_> {
                 self.expect_closing(")", opened)?;
                 name
             }
-            TokenKind::Word(_) => Some(self.field_name()?),
+            // `long (int)()` declares nothing: a word of C's own types is never a name.
+            TokenKind::Word(word) if !C_TYPE_WORDS.contains(&word.as_str()) => Some(self.field_name()?),
             _ => None,
         };
         loop {
