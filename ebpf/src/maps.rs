@@ -1,5 +1,6 @@
 //! The maps. Names are what the loader, `bpftool` and pins show.
 
+use core::arch::asm;
 use core::ptr;
 
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_HASH;
@@ -88,33 +89,40 @@ pub static BATCH_PENDING_V4: Array<Batch<PendingKey<4>>, 1> = Array::new();
 #[btf_map]
 pub static BATCH_PENDING_V6: Array<Batch<PendingKey<16>>, 1> = Array::new();
 
-/// Where a new entry is put together: a Flow and its keys do not fit the stack beside the rest.
+// What belongs to a CPU is shared by programs of two kinds. Those at a packet run with softirqs off (net/core/dev.c:
+// ingress within the receive softirq, egress under rcu_read_lock_bh), so that on one CPU they come one after the other.
+// Those that walk tables run in the system call that asks for them, on one CPU from beginning to end (net/bpf/test_run.c,
+// bpf_prog_test_run_raw_tp: get_cpu), but an interrupt may bring a packet in between two of their instructions.
+
+/// Where a new entry is put together: a Flow and its keys do not fit the stack beside the rest. Of the programs at a
+/// packet alone.
 #[btf_map]
 static NEW_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
-/// Where a sweep puts a flow together; its own, because a packet may interrupt a sweep.
+/// The same for walks. One that runs keeps others from its CPU.
 #[btf_map]
 static SWEPT_FLOW: PerCpuArray<Flow, 1> = PerCpuArray::new();
 
 /// This CPU's place for a new entry.
 #[inline(always)]
 pub fn new_flow() -> Option<&'static mut Flow> {
-    // SAFETY: the slot belongs to this CPU, and TC programs run with softirqs off: no other one comes between.
+    // SAFETY: the slot belongs to this CPU, and only programs at a packet use it, which come one after the other.
     NEW_FLOW.get_ptr_mut(0).map(|flow| unsafe { &mut *flow })
 }
 
 /// This CPU's place for a flow that a sweep tells of.
 #[inline(always)]
 pub fn swept_flow() -> Option<&'static mut Flow> {
-    // SAFETY: the slot belongs to this CPU, and sweeps run one at a time.
+    // SAFETY: the slot belongs to this CPU, and only walks use it, which keep others from their CPU.
     SWEPT_FLOW.get_ptr_mut(0).map(|flow| unsafe { &mut *flow })
 }
 
-/// Raises a counter of this CPU.
+/// Raises a counter of this CPU, in one instruction: a packet that came in between a walk's load and its store would be
+/// forgotten (`moved`, `move_failed`, `events_submitted` and `events_lost` are counted by both).
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(value) = COUNTS.get_ptr_mut(counter as u32) {
-        // SAFETY: the slot belongs to this CPU, and programs that count on it do not preempt each other.
-        unsafe { *value += 1 };
+        // SAFETY: the instruction changes this slot alone, which outlives the program.
+        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) 1_u64, options(nostack)) };
     }
 }

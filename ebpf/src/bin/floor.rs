@@ -4,6 +4,7 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 #[path = "../maps.rs"]
 #[allow(dead_code, reason = "the floor works on some of the datapath's maps")]

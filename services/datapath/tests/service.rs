@@ -2,127 +2,32 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod agent;
 #[path = "../../../shared/bus/tests/nats/mod.rs"]
 mod nats;
 mod netns;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
+use agent::{Agent, DEADLINE, NODE, ready, status};
 use async_nats::Subscriber;
 use futures::StreamExt;
-use nats::{Server, free_port};
-use netns::{Line, within};
-use synscope_bus::command::datapath::{GetStatus, ListConntrack, Status, TopConntrack};
+use nats::Server;
+use netns::within;
+use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_bus::command::{ask, ask_health};
-use synscope_bus::connection::Connection;
 use synscope_bus::document::{Desired, Documents, Endpoints};
 use synscope_bus::inbox::Inbox;
-use synscope_bus::life::Phase;
 use synscope_bus::message::Message;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::{FlowBatch, FlowKind, Vantage};
 use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_bus::subject::Wildcard;
 use tokio::time::timeout;
-
-const DEADLINE: Duration = Duration::from_secs(20);
-const NODE: &str = "node-a";
-
-/// One agent, in the client's namespace, with everything it leaves behind.
-struct Agent {
-    line: Line,
-    port: u16,
-    pins: PathBuf,
-    config: tempfile::TempDir,
-    child: Option<Child>,
-}
-
-impl Agent {
-    fn new(name: &str, more: &str) -> Self {
-        let line = Line::new(name);
-        line.bridge();
-        let port = free_port();
-        let pins = PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id()));
-        let config = tempfile::tempdir().unwrap();
-        let endpoints = config.path().join("endpoints.toml");
-        std::fs::write(&endpoints, "[workloads]\n\"10.9.0.1\" = \"shop/order\"\n").unwrap();
-        let text = format!(
-            "node = '{NODE}'\npins = '{}'\nnetns = '/run/netns/{}'\ninterfaces = ['eth*']\ntime_scale = 50.0\nsignals_ms = 100\nsweep_ms = 100\nendpoints = '{}'\n{more}\n[nats]\nurl = 'nats://127.0.0.1:{port}'\n",
-            pins.display(),
-            line.client,
-            endpoints.display(),
-        );
-        std::fs::write(config.path().join("datapath.toml"), text).unwrap();
-        Self { line, port, pins, config, child: None }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_synscope-datapath"));
-        command.arg("--config").arg(self.config.path().join("datapath.toml"));
-        command
-    }
-
-    fn start(&mut self) {
-        self.child = Some(self.command().stderr(Stdio::inherit()).spawn().unwrap());
-    }
-
-    /// Kill -9.
-    fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    /// SIGTERM, and how long it took to end.
-    fn terminate(&mut self) -> Duration {
-        let mut child = self.child.take().unwrap();
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        let start = std::time::Instant::now();
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        assert!(child.wait().unwrap().success());
-        start.elapsed()
-    }
-
-    async fn connect(&self) -> Connection {
-        let connection = Connection::start(&format!("nats://127.0.0.1:{}", self.port), "test").await.unwrap();
-        timeout(DEADLINE, connection.connected()).await.unwrap();
-        connection
-    }
-
-    fn server(&self) -> TcpListener {
-        within(&self.line.server, || TcpListener::bind("10.9.0.2:80").unwrap())
-    }
-
-    fn client(&self) -> TcpStream {
-        within(&self.line.client, || TcpStream::connect("10.9.0.2:80").unwrap())
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if self.child.is_some() {
-            self.kill();
-        }
-        let _nothing_pinned = std::fs::remove_dir_all(&self.pins);
-    }
-}
-
-async fn ready(connection: &Connection) {
-    let ready = async {
-        while !ask_health(connection, "datapath", NODE).await.is_ok_and(|health| health.phase == Phase::Ready) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, ready).await.expect("the service gets ready");
-}
-
-async fn status(connection: &Connection) -> Status {
-    ask(connection, NODE, &GetStatus {}).await.unwrap()
-}
 
 async fn next<M: Message, T>(messages: &mut Subscriber, pick: impl Fn(M) -> Option<T>) -> T {
     let mut inbox = Inbox::default();

@@ -1,13 +1,22 @@
-//! The XDP program on real traffic.
+//! The XDP program on real traffic, and its parser beside the host's.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+#[path = "../../../shared/abi/tests/frames/mod.rs"]
+#[allow(dead_code, reason = "frames without Ethernet headers do not come here")]
+mod frames;
 mod netns;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use aya::programs::{TestRun, TestRunOptions};
+use frames::{Frame, damaged, frames};
 use netns::{Line, within};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use synscope_abi::counter::Counter;
+use synscope_abi::packet::{self, Packet};
 use synscope_datapath::xdp::Passing;
 
 #[test]
@@ -38,4 +47,40 @@ fn packets_are_parsed_and_pass_and_it_comes_off_again() {
             .unwrap()
     });
     assert!(!shown.contains("prog/xdp"), "{shown}");
+}
+
+/// Frames of every kind, whole, cut short and damaged; `PROPTEST_CASES` says how many of each.
+#[test]
+fn the_loaded_parser_agrees_with_the_host() {
+    let passing = Passing::load().unwrap();
+    let parse = |frame: &[u8]| {
+        let (ethertype, offset) = packet::ethernet(frame)?;
+        packet::network(frame, ethertype, offset)
+    };
+    let mut runner = TestRunner::new(ProptestConfig::with_source_file(file!()));
+    let whole = runner.run(&frames(), |frame| {
+        agrees(&passing, &frame.bytes(), frame.parsed());
+        Ok(())
+    });
+    whole.unwrap_or_else(|error| panic!("{error}"));
+    let damaged = runner.run(&damaged(Frame::bytes), |bytes| {
+        agrees(&passing, &bytes, parse(&bytes));
+        Ok(())
+    });
+    damaged.unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn agrees(passing: &Passing, bytes: &[u8], expected: Result<Packet, Counter>) {
+    const XDP_PASS: u32 = 2;
+    let (mut parsed, mut refused) = passing.counts().unwrap();
+    match passing.program().unwrap().test_run(TestRunOptions { data_in: Some(bytes), ..TestRunOptions::new() }) {
+        Ok(answer) => assert_eq!(answer.return_value, XDP_PASS),
+        // net/bpf/test_run.c, bpf_prog_test_run_xdp: there must be an Ethernet header.
+        Err(error) => return assert!(bytes.len() < 14, "{error:?} for {bytes:02x?}"),
+    }
+    match expected {
+        Ok(_packet) => parsed += 1,
+        Err(reason) => *refused.entry(reason.name()).or_default() += 1,
+    }
+    assert_eq!(passing.counts().unwrap(), (parsed, refused), "{expected:?} of {bytes:02x?}");
 }
