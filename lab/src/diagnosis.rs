@@ -22,7 +22,7 @@ pub(crate) fn diagnosis(scenario: &Scenario, expected: &Expected, incident: &Inc
     checks.extend(causes(expected, incident));
     checks.extend(expected.refuted.iter().map(|name| refuted(name, incident)));
     if let Fault::BatchAndSlowServer(..) = scenario.fault {
-        checks.push(full_and_harmless(scenario.tables.entries_a, incident));
+        checks.push(full_and_harmless(scenario.tables.entries, incident));
     }
     checks.extend(retransmission(expected, incident));
     checks.push(fix(expected, incident));
