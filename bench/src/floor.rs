@@ -1,21 +1,25 @@
 //! The floor's kernel programs and the datapath's, run side by side by `BPF_PROG_TEST_RUN`.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, ProgramArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{
-    ProgramFd, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp,
+    Iter, ProgramFd, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun, TestRunOptions, TestRunResult,
+    Xdp,
 };
-use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+use aya::{Btf, Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+use synscope_abi::counter::Counter;
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::CURRENT;
 use synscope_datapath::events;
 use synscope_datapath::kernel::{Kernel, Table};
 
+use crate::iterator::MapIterator;
 use crate::samples::number;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("BENCH_EBPF_FLOOR"));
@@ -23,8 +27,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("BENCH_EBPF_FLOOR"));
 /// Runs that fit the ring between two looks at it, if each leaves a record.
 pub(crate) const RING_RUNS: u32 = 20_000;
 
-const CLASSIFIERS: [&str; 8] =
-    ["empty", "known", "unknown", "submit", "event", "event_now", "stage_random", "stage_next"];
+const CLASSIFIERS: [&str; 9] =
+    ["empty", "known", "account", "unknown", "submit", "event", "event_now", "stage_random", "stage_next"];
 const XDP_EMPTY: &str = "xdp_empty";
 const WALKS: [&str; 4] = ["walk", "walk_and_take", "clear_flows", "clear_floor"];
 
@@ -113,6 +117,17 @@ impl Floor {
         Ok(ArrayOfMaps::<_, Table<4>>::try_from(map)?.set(CURRENT, table, 0)?)
     }
 
+    /// An iterator over that table.
+    pub(crate) fn iterator(&mut self) -> Result<MapIterator> {
+        let btf = Btf::from_sys_fs().context("the kernel's types")?;
+        let program: &mut Iter = self.ebpf.program_mut("dump").context("dump")?.try_into()?;
+        program.load("bpf_map_elem", &btf).context("dump")?;
+        let program = program.fd()?.try_clone()?;
+        let map = self.ebpf.map("FLOWS_V4").context("FLOWS_V4")?;
+        let table: MapData = ArrayOfMaps::try_from(map)?.get(&CURRENT, 0)?;
+        MapIterator::new(program.as_fd(), table.fd().as_fd())
+    }
+
     /// Hands the events that are replayed to the kernel.
     pub(crate) fn record(&mut self, count: u32, event: impl Fn(u32) -> Event) -> Result<()> {
         (0..count).try_for_each(|number| self.write("RECORDED", number, event(number)))
@@ -121,6 +136,12 @@ impl Floor {
     /// Replays so many recorded events into the ring.
     pub(crate) fn replay(&self, count: u32) -> Result<()> {
         self.time("replay", &[0; 64], count).map(drop)
+    }
+
+    /// What the floor's programs counted.
+    pub(crate) fn counter(&self, counter: Counter) -> Result<u64> {
+        let map = self.ebpf.map("COUNTS").context("COUNTS")?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&(counter as u32), 0)?.iter().sum())
     }
 
     /// Takes the ring that the floor's records go to.

@@ -4,13 +4,17 @@
 mod allocations;
 mod edges;
 mod floor;
+mod iterator;
 mod netns;
 mod noise;
 mod packets;
+mod raw;
 mod recorded;
 mod records;
+mod ring;
 mod row;
 mod samples;
+mod server;
 mod stream;
 mod sweep;
 mod traffic;
@@ -45,9 +49,10 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
+    Group { name: "ring", rows: ring::rows },
     Group { name: "stream", rows: stream::rows },
     Group { name: "sweep", rows: |_full| sweep::rows() },
     Group { name: "traffic", rows: |_full| traffic::rows() },

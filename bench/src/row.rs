@@ -15,6 +15,8 @@ pub(crate) enum Aim {
     AtLeast(f64),
     /// Figure divided by floor, at most.
     RatioAtMost(f64),
+    /// Figure divided by floor, at least.
+    RatioAtLeast(f64),
 }
 
 impl fmt::Display for Aim {
@@ -24,6 +26,7 @@ impl fmt::Display for Aim {
             Self::AtMost(most) => write!(to, "<= {most}"),
             Self::AtLeast(least) => write!(to, ">= {least}"),
             Self::RatioAtMost(most) => write!(to, "ratio <= {most}"),
+            Self::RatioAtLeast(least) => write!(to, "ratio >= {least}"),
         }
     }
 }
@@ -66,6 +69,7 @@ impl Row {
             Aim::AtMost(most) => Some(value <= most),
             Aim::AtLeast(least) => Some(value >= least),
             Aim::RatioAtMost(most) => Some(ratio.is_some_and(|ratio| ratio <= most)),
+            Aim::RatioAtLeast(least) => Some(ratio.is_some_and(|ratio| ratio >= least)),
         };
         Self { name, value, unit, floor, ratio, aim, passed }
     }
@@ -118,6 +122,8 @@ mod tests {
         let judged = |aim| Row::beside("x", 30.0, "ns", 20.0, aim).passed;
         assert_eq!(judged(Aim::RatioAtMost(1.5)), Some(true));
         assert_eq!(judged(Aim::RatioAtMost(1.4)), Some(false));
+        assert_eq!(judged(Aim::RatioAtLeast(1.5)), Some(true));
+        assert_eq!(judged(Aim::RatioAtLeast(1.6)), Some(false));
         assert_eq!(judged(Aim::AtMost(30.0)), Some(true));
         assert_eq!(judged(Aim::AtLeast(31.0)), Some(false));
         assert_eq!(judged(Aim::None), None);

@@ -3,9 +3,7 @@
 //! The records are made by a kernel program that puts recorded events into the agent's own ring and counts them in the
 //! agent's own counters, at a steady rate.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, mpsc::Sender};
 use std::thread;
@@ -19,8 +17,8 @@ use synscope_bus::envelope::PublisherId;
 use synscope_bus::inbox::Inbox;
 use synscope_bus::life::{Life, Phase};
 use synscope_bus::message::flow::FlowBatch;
-use synscope_bus::outbox::Counts;
-use synscope_bus::subject::{NodeId, Subject, Wildcard};
+use synscope_bus::sequence::EventCounter;
+use synscope_bus::subject::{NodeId, Wildcard};
 use synscope_datapath::agent::{self, Order, Surroundings};
 use synscope_datapath::edges::Edges;
 use synscope_datapath::publish::Publisher;
@@ -29,31 +27,46 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::floor::Floor;
+use crate::raw;
 use crate::recorded::{RECORDED, event, names};
 use crate::row::{Aim, Row};
 use crate::samples::number;
+use crate::server::Server;
 
 const NODE: &str = "node-a";
 const STEADY: u32 = 200_000;
+const FAST: u32 = 1_000_000;
 const TOO_FAST: u32 = 2_000_000;
+/// Of a run that is offered more than arrives.
+const SHORT: Duration = Duration::from_secs(5);
 /// Between two bursts of records.
 const BEAT: Duration = Duration::from_millis(1);
 const DEADLINE: Duration = Duration::from_secs(20);
 /// So long without a message after all was sent, and there is none any more.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Events in one message at most.
-const BATCH_EVENTS: u64 = 128;
-
 /// All rows about the way to NATS.
 pub(crate) fn rows(full: bool) -> Result<Vec<Row>> {
     let steady = stream(STEADY, Duration::from_secs(if full { 60 } else { 10 }))?;
-    let flood = stream(TOO_FAST, Duration::from_secs(5))?;
+    let fast = stream(FAST, SHORT)?;
+    let flood = stream(TOO_FAST, SHORT)?;
+    let raw = raw::bytes_per_second(SHORT)?;
     Ok(vec![
         Row::alone("stream-200k-rate", steady.rate, "events/s", Aim::AtLeast(f64::from(STEADY) * 0.99)),
-        Row::alone("stream-200k-lost", number(steady.produced - steady.delivered), "events", Aim::AtMost(0.0)),
+        Row::alone("stream-200k-lost", number(steady.lost()), "events", Aim::AtMost(0.0)),
+        Row::alone("stream-200k-unaccounted", number(steady.unaccounted()), "events", Aim::AtMost(0.0)),
+        Row::alone("stream-1m-rate", fast.rate, "events/s", Aim::AtLeast(f64::from(FAST) * 0.99)),
+        Row::alone("stream-1m-lost", number(fast.lost()), "events", Aim::None),
+        Row::alone("stream-1m-unaccounted", number(fast.unaccounted()), "events", Aim::AtMost(0.0)),
         Row::alone("stream-flood-offered", flood.rate, "events/s", Aim::None),
-        Row::alone("stream-flood-delivered", flood.delivered_rate(), "events/s", Aim::AtLeast(1e6)),
+        Row::alone("stream-flood-delivered", flood.per_second(flood.delivered), "events/s", Aim::AtLeast(1e6)),
         Row::alone("stream-flood-unaccounted", number(flood.unaccounted()), "events", Aim::AtMost(0.0)),
+        Row::beside(
+            "stream-flood-payload",
+            flood.per_second(flood.bytes) / 1e6,
+            "MB/s",
+            raw / 1e6,
+            Aim::RatioAtLeast(0.5),
+        ),
     ])
 }
 
@@ -67,24 +80,28 @@ struct Account {
     took: Duration,
     /// Refused by the ring, as the kernel counts them.
     lost_in_kernel: u64,
-    /// Messages that the outbox dropped to keep its bound.
-    dropped: u64,
-    /// Messages that the reader found missing by their numbers.
+    /// Found missing by the subscriber, between the numbers of those that it read.
     missing: u64,
     /// Read by the subscriber.
     delivered: u64,
+    /// The payloads they came in, bytes.
+    bytes: u64,
 }
 
 impl Account {
-    fn delivered_rate(&self) -> f64 {
-        number(self.delivered) / self.took.as_secs_f64()
+    fn per_second(&self, count: u64) -> f64 {
+        number(count) / self.took.as_secs_f64()
     }
 
-    /// Events that neither arrived nor were counted as lost: by the kernel, or as a gap in the messages' numbers, which
-    /// is what a message dropped by its outbox becomes. A message holds 1 to 128 events, so gaps account for a range.
-    fn unaccounted(&self) -> u64 {
-        let absent = self.produced.saturating_sub(self.delivered + self.lost_in_kernel);
-        absent.saturating_sub(self.missing * BATCH_EVENTS) + self.missing.saturating_sub(absent)
+    const fn lost(&self) -> u64 {
+        self.produced.saturating_sub(self.delivered)
+    }
+
+    /// Events that neither arrived nor were counted as lost, by the kernel or as a gap in the events' numbers, which is
+    /// what a message dropped by its outbox becomes; or that were counted twice. The outbox drops its oldest, and the
+    /// subscriber is there from the first to the last, so that every gap is between two events that it read.
+    const fn unaccounted(&self) -> u64 {
+        self.produced.abs_diff(self.delivered + self.lost_in_kernel + self.missing)
     }
 }
 
@@ -93,10 +110,10 @@ fn stream(per_second: u32, length: Duration) -> Result<Account> {
     let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/synscope-bench-{}", std::process::id())));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let account = runtime.block_on(measure(&server, &pins.0, per_second, length))?;
-    let Account { produced, lost_in_kernel, dropped, missing, delivered, .. } = &account;
+    let Account { produced, lost_in_kernel, missing, delivered, .. } = &account;
     eprintln!(
         "bench: {per_second} events/s offered: {produced} produced, {delivered} delivered, {lost_in_kernel} refused by \
-         the ring, {dropped} messages dropped by the outbox, {missing} messages missed by the reader"
+         the ring, {missing} missed by the reader"
     );
     Ok(account)
 }
@@ -107,15 +124,19 @@ async fn measure(server: &Server, pins: &Path, per_second: u32, length: Duration
     let reader = Connection::start(&server.url, "synscope-bench-reader").await?;
     timeout(DEADLINE, reader.connected()).await.context("nats-server does not come up")?;
     let mut messages = reader.client().subscribe(Wildcard::Flows.to_string()).await?;
-    reader.client().flush().await?;
+    // An answer to what was asked after it: the server has the subscription.
+    async_nats::jetstream::new(reader.client().clone()).query_account().await?;
     let (all_sent, mut sent) = oneshot::channel::<()>();
     let reading = tokio::spawn(async move {
-        let (mut inbox, mut events, mut last) = (Inbox::default(), 0, Instant::now());
+        let (mut inbox, mut events, mut bytes) = (Inbox::default(), EventCounter::default(), 0);
+        let mut last = Instant::now();
         loop {
             match timeout(SILENCE, messages.next()).await {
                 Ok(Some(message)) => {
                     if let Some(received) = inbox.read::<FlowBatch>(&message) {
-                        events += received.message.events.len() as u64;
+                        let batch = &received.message;
+                        events.note(&received.publisher, batch.first, batch.events.len() as u64);
+                        bytes += message.payload.len() as u64;
                         last = Instant::now();
                     }
                 }
@@ -124,21 +145,21 @@ async fn measure(server: &Server, pins: &Path, per_second: u32, length: Duration
                 Err(_silence) => {}
             }
         }
-        (events, inbox.counts(), last)
+        (events, bytes, inbox.counts().foreign, last)
     });
 
     let service = Service::start(&connection, pins).await?;
     let producing = thread::spawn({
         let pins = pins.to_owned();
-        move || produce(&pins, per_second, length)
+        move || produce(&mut Floor::load(Some(&pins))?, per_second, length)
     });
     let produced = tokio::task::spawn_blocking(move || producing.join()).await?;
     let (start, took) = produced.map_err(|_panic| anyhow!("the producer panicked"))??;
-    let (status, counts) = service.finish().await?;
+    let status = service.finish().await?;
     // A reader that is gone has said so by its own error, below.
     let _reader_gone = all_sent.send(());
-    let (delivered, read, last) = reading.await?;
-    ensure!(read.foreign == 0, "{} messages were foreign", read.foreign);
+    let (events, bytes, foreign, last) = reading.await?;
+    ensure!(foreign == 0, "{foreign} messages were foreign");
 
     let counter =
         |name: &str| status.counters.get(name).copied().context("a counter").map_err(|e| e.context(name.to_owned()));
@@ -150,17 +171,15 @@ async fn measure(server: &Server, pins: &Path, per_second: u32, length: Duration
         rate: number(produced) / took.as_secs_f64(),
         took: last.duration_since(start),
         lost_in_kernel,
-        dropped: counts.dropped,
-        // What is missing behind the last one read leaves no gap in the numbers; the outbox knows how many it numbered.
-        missing: counts.produced.saturating_sub(read.gaps.received),
-        delivered,
+        missing: events.missing(),
+        delivered: events.received(),
+        bytes,
     })
 }
 
 /// Makes records at this rate, catching up after each pause that the machine made.
 /// Tells when it began and how long it took.
-fn produce(pins: &Path, per_second: u32, length: Duration) -> Result<(Instant, Duration)> {
-    let mut floor = Floor::load(Some(pins))?;
+pub(crate) fn produce(floor: &mut Floor, per_second: u32, length: Duration) -> Result<(Instant, Duration)> {
     floor.record(RECORDED, event)?;
     let start = Instant::now();
     let mut made = 0_u32;
@@ -212,8 +231,8 @@ impl Service {
         Ok(Self { life, orders, working, _tables: tables })
     }
 
-    /// Ends it in order; its status, and what became of its flow messages.
-    async fn finish(self) -> Result<(Status, Counts)> {
+    /// Ends it in order; its status.
+    async fn finish(self) -> Result<Status> {
         let (back, answer) = sync_channel(1);
         self.orders.send(Order::Status(back))?;
         let status = tokio::task::spawn_blocking(move || answer.recv_timeout(DEADLINE)).await??;
@@ -221,39 +240,7 @@ impl Service {
         let ended = tokio::task::spawn_blocking(move || self.working.join()).await?;
         ended.map_err(|_panic| anyhow!("the agent panicked"))??;
         self.life.drain().await;
-        let flows = Subject::Flow(NodeId::new(NODE)?).to_string();
-        let counts = self.life.health().outboxes.get(&flows).copied().context("no outbox for flows")?;
-        Ok((status, counts))
-    }
-}
-
-/// A real nats-server on a free port of the loopback.
-struct Server {
-    url: String,
-    child: Child,
-    _store: tempfile::TempDir,
-}
-
-impl Server {
-    fn start() -> Result<Self> {
-        let binary = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/nats-server"));
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let store = tempfile::tempdir()?;
-        let child = Command::new(binary)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(store.path())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{}: run `cargo xtask setup`", binary.display()))?;
-        Ok(Self { url: format!("nats://127.0.0.1:{port}"), child, _store: store })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.child.kill().is_err() || self.child.wait().is_err() {
-            eprintln!("nats-server {} is left behind", self.child.id());
-        }
+        Ok(status)
     }
 }
 

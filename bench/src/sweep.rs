@@ -21,6 +21,10 @@ const ROUNDS: usize = 7;
 /// Rounds that fill the table anew each time, or take seconds.
 const SLOW_ROUNDS: usize = 3;
 
+/// Who fills a table of 500,000 is to be told within a second. No floor does what it does: as many edges as there are
+/// different clients are counted and ranked.
+const TOP_NS: f64 = 2000.0;
+
 /// Seen in the future: never expires.
 const FRESH: u64 = u64::MAX;
 /// Seen at the beginning of time: expired, by the datapath's time-outs and by the floor's.
@@ -31,10 +35,10 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
     pin_to_one_cpu()?;
     let mut rows = Vec::new();
     {
-        let (floor, mut kernel) = load(ENTRIES)?;
+        let (mut floor, mut kernel) = load(ENTRIES)?;
         fill(&mut kernel.table_v4()?, ENTRIES, |_| FRESH)?;
         rows.push(nothing_expired(&floor, &mut kernel)?);
-        rows.extend(snapshot(&kernel)?);
+        rows.extend(snapshot(&mut floor, &kernel)?);
         rows.push(half_expired(&floor, &mut kernel)?);
     }
     let (_floor, mut kernel) = load(MANY_ENTRIES)?;
@@ -80,20 +84,25 @@ fn half_expired(floor: &Floor, kernel: &mut Kernel) -> Result<Row> {
     Ok(Row::beside("sweep-500k-half-expired", median(&ours), "ns/entry", median(&least), Aim::RatioAtMost(1.2)))
 }
 
-/// A page of the list, and who fills the table, beside the bare reading of every entry into user space.
-fn snapshot(kernel: &Kernel) -> Result<[Row; 2]> {
-    let names = Names::default();
+/// A page of the list, and who fills the table, beside the kernel's iterator over the map, which hands over every entry.
+fn snapshot(floor: &mut Floor, kernel: &Kernel) -> Result<[Row; 2]> {
+    let (names, iterator) = (Names::default(), floor.iterator()?);
     let (mut page, mut top, mut least) = (Vec::new(), Vec::new(), Vec::new());
     let query = ListConntrack { limit: 1000, ..ListConntrack::default() };
     for _round in 0..ROUNDS {
-        least.push(per_entry(|| Ok(kernel.each_v4(|key, flow| _ = black_box((key, flow)))?))?);
+        let mut entries = 0;
+        least.push(per_entry(|| {
+            entries = iterator.read(|entry| _ = black_box(entry))?;
+            Ok(())
+        })?);
+        ensure!(entries == ENTRIES as usize, "the iterator gave {entries} entries of {ENTRIES}");
         page.push(per_entry(|| Ok(conntrack::list(kernel, &names, &query).map(drop)?))?);
         top.push(per_entry(|| Ok(conntrack::top(kernel, &names, &TopConntrack { limit: 10 }).map(drop)?))?);
     }
     let least = median(&least);
     Ok([
         Row::beside("snapshot-500k", median(&page), "ns/entry", least, Aim::RatioAtMost(1.2)),
-        Row::beside("snapshot-500k-top", median(&top), "ns/entry", least, Aim::None),
+        Row::beside("snapshot-500k-top", median(&top), "ns/entry", least, Aim::AtMost(TOP_NS)),
     ])
 }
 

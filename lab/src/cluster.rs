@@ -17,13 +17,20 @@ use crate::netns::{self, Netns, Topology};
 /// How long a program may take to end before it is killed.
 const END: Duration = Duration::from_secs(6);
 
-/// How the nodes' tables are set up.
+/// How the tables of node a are set up, where the clients are; node b only observes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tables {
-    /// Capacity of each table on node a, where the clients are.
-    pub(crate) entries_a: u32,
-    /// Whether a full table drops.
-    pub(crate) enforce: bool,
+    /// Capacity of each.
+    pub(crate) entries: u32,
+    /// What a full one does to a new connection.
+    pub(crate) on_full: OnFull,
+}
+
+/// As the datapath's configuration has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnFull {
+    Drop,
+    Pass,
 }
 
 /// A running program; it is ended when dropped.
@@ -112,8 +119,11 @@ impl Cluster {
             node: "node-a",
             netns: &topology.node_a,
             pods: &[&topology.order, &topology.batch],
-            entries: tables.entries_a,
-            enforce: tables.enforce,
+            entries: tables.entries,
+            mode: match tables.on_full {
+                OnFull::Drop => "mode = 'enforce'\non_full = 'drop'",
+                OnFull::Pass => "mode = 'enforce'\non_full = 'pass'",
+            },
         };
         let workloads_a = format!("\"{}\" = \"shop/order\"\n\"{}\" = \"shop/batch\"\n", netns::ORDER, netns::BATCH);
         self.start_agent(&a, &workloads_a, time_scale)?;
@@ -122,7 +132,7 @@ impl Cluster {
             netns: &topology.node_b,
             pods: &[&topology.inventory, &topology.sink],
             entries: 262_144,
-            enforce: false,
+            mode: "mode = 'observe'",
         };
         let workloads_b =
             format!("\"{}\" = \"shop/inventory\"\n\"{}\" = \"shop/sink\"\n", netns::INVENTORY, netns::SINK);
@@ -153,14 +163,13 @@ impl Cluster {
     }
 
     fn start_agent(&mut self, agent: &Agent<'_>, workloads: &str, time_scale: f64) -> Result<()> {
-        let Agent { node, netns, pods, entries, enforce } = *agent;
+        let Agent { node, netns, pods, entries, mode } = *agent;
         let endpoints = self.folder.path().join(format!("{node}-endpoints.toml"));
         fs::write(&endpoints, format!("[workloads]\n{workloads}"))?;
         let pins = netns::pins(node);
         let watched: Vec<_> = pods.iter().map(|pod| format!("'{}'", pod.path().display())).collect();
-        let mode = if enforce { "enforce" } else { "observe" };
         let text = format!(
-            "node = '{node}'\npins = '{}'\nnetns = '{}'\nwatched_netns = [{}]\ninterfaces = ['pod-*', 'eth0']\nmode = '{mode}'\n\
+            "node = '{node}'\npins = '{}'\nnetns = '{}'\nwatched_netns = [{}]\ninterfaces = ['pod-*', 'eth0']\n{mode}\n\
              conntrack_entries = {entries}\nsweep_ms = 200\nsignals_ms = 500\ntime_scale = {time_scale:.1}\nendpoints = '{}'\n\
              [timeouts]\nclosed = 1\nclosing = 2\nother = 5\n[nats]\nurl = 'nats://127.0.0.1:{}'\n",
             pins.display(),
@@ -227,7 +236,7 @@ struct Agent<'a> {
     netns: &'a Netns,
     pods: &'a [&'a Netns],
     entries: u32,
-    enforce: bool,
+    mode: &'static str,
 }
 
 fn free_port() -> Result<u16> {

@@ -22,7 +22,7 @@ pub(crate) fn diagnosis(scenario: &Scenario, expected: &Expected, incident: &Inc
     checks.extend(causes(expected, incident));
     checks.extend(expected.refuted.iter().map(|name| refuted(name, incident)));
     if let Fault::BatchAndSlowServer(..) = scenario.fault {
-        checks.push(full_and_harmless(scenario.tables.entries_a, incident));
+        checks.push(full_and_harmless(scenario.tables.entries, incident));
     }
     checks.extend(retransmission(expected, incident));
     checks.push(fix(expected, incident));
@@ -65,9 +65,9 @@ fn refuted(name: &str, incident: &Incident) -> Check {
 
 /// The table was as full as in `ct-full`, and refused, and the report says so while it refutes it.
 fn full_and_harmless(entries: u32, incident: &Incident) -> Check {
-    let against =
-        incident.refuted.iter().filter(|cause| cause.name == "ct-full").flat_map(|cause| &cause.evidence_against);
-    let against: Vec<_> = against.collect();
+    let of_the_table = |cause: &&Cause| cause.name == "ct-full" && cause.node.as_deref() == Some("node-a");
+    let against: Vec<_> =
+        incident.refuted.iter().filter(of_the_table).flat_map(|cause| &cause.evidence_against).collect();
     let largest = |unit: &str| {
         against.iter().filter(|evidence| evidence.unit == unit).map(|evidence| evidence.value).fold(0.0, f64::max)
     };

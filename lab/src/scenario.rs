@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::Tables;
+use crate::cluster::{OnFull, Tables};
 
 /// What goes wrong while a burst lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +87,8 @@ const PERIOD: Schedule = Schedule::Every(Duration::from_secs(20));
 /// The article's 10 to 15 minutes, played 30 times as fast.
 const WAVES: [Duration; 4] =
     [Duration::from_secs(20), Duration::from_secs(28), Duration::from_secs(23), Duration::from_secs(30)];
-const SMALL: Tables = Tables { entries_a: 2048, enforce: true };
-const LARGE: Tables = Tables { entries_a: 65_536, enforce: true };
+const SMALL: Tables = Tables { entries: 2048, on_full: OnFull::Drop };
+const LARGE: Tables = Tables { entries: 65_536, on_full: OnFull::Drop };
 
 /// The causes that sit on a node.
 const LOCAL: &[&str] = &["ct-full", "nf-conntrack-full", "listen-overflow"];
@@ -134,7 +134,7 @@ pub(crate) const ALL: [Scenario; 7] = [
     Scenario {
         name: "ct-full-harmless",
         about: "the table is as full, but what does not fit passes; the server is slow at the same times",
-        tables: Tables { enforce: false, ..SMALL },
+        tables: Tables { on_full: OnFull::Pass, ..SMALL },
         fault: Fault::BatchAndSlowServer(3000, Duration::from_millis(400)),
         expected: Some(Expected {
             kind: "slow-server",
@@ -179,9 +179,9 @@ pub(crate) const ALL: [Scenario; 7] = [
     },
     Scenario {
         name: "syn-loss",
-        about: "a third of the SYNs is lost between the nodes, every 20 s",
+        about: "half of the SYNs are lost between the nodes, every 20 s",
         tables: LARGE,
-        fault: Fault::LoseSyns(34),
+        fault: Fault::LoseSyns(50),
         expected: Some(Expected { kind: "path-loss", advice: "ethtool -S", ..ADVISED }),
         ..BASE
     },

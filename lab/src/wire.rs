@@ -85,7 +85,7 @@ type Waiting = Reverse<(Instant, u64, usize, Vec<u8>)>;
 fn carry(fault: &Fault) -> Result<()> {
     let ends = [open("left")?, open("right")?];
     let mut waiting: BinaryHeap<Waiting> = BinaryHeap::new();
-    let (mut frame, mut number) = (vec![0; FRAME_MAX], 0_u64);
+    let (mut frame, mut number, mut syns) = (vec![0; FRAME_MAX], 0_u64, 0_u64);
     while !fault.stop.load(Relaxed) {
         let now = Instant::now();
         while waiting.peek().is_some_and(|Reverse((due, ..))| *due <= now) {
@@ -102,7 +102,8 @@ fn carry(fault: &Fault) -> Result<()> {
             while let Some(length) = receive(&ends[from], &mut frame)? {
                 number += 1;
                 let syn = from == 0 && is_syn(&frame[VIRTIO_HEADER.min(length)..length]);
-                if syn && lost(number, fault.lose_percent.load(Relaxed)) {
+                syns += u64::from(syn);
+                if syn && lost(syns, fault.lose_percent.load(Relaxed)) {
                     continue;
                 }
                 let delay = Duration::from_nanos(if syn { fault.delay_ns.load(Relaxed) } else { 0 });
@@ -117,7 +118,7 @@ fn carry(fault: &Fault) -> Result<()> {
     Ok(())
 }
 
-/// The same frames in each run: a share of them by a multiplicative hash of their number.
+/// The same SYNs in each run, spread evenly: a share of them by a multiplicative hash of their number.
 const fn lost(number: u64, percent: u64) -> bool {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 < percent * ((1 << 32) / 100)
 }
@@ -213,6 +214,11 @@ mod tests {
         for percent in [0, 30, 100] {
             let lost = (0..10_000).filter(|number| lost(*number, percent)).count();
             assert!(lost.abs_diff(usize::try_from(percent).unwrap() * 100) < 100, "{lost} for {percent} %");
+            // No stretch of twenty without its share.
+            for start in 0..1000 {
+                let lost = (start..start + 20).filter(|number| self::lost(*number, percent)).count();
+                assert!(lost.abs_diff(usize::try_from(percent).unwrap() / 5) <= 1, "{lost} of 20 for {percent} %");
+            }
         }
     }
 }

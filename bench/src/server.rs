@@ -1,0 +1,38 @@
+//! The server that events go through.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+/// A real nats-server on a free port of the loopback.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    child: Child,
+    _store: tempfile::TempDir,
+}
+
+impl Server {
+    /// Ready when clients can connect to it.
+    pub(crate) fn start() -> Result<Self> {
+        let binary = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/nats-server"));
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let store = tempfile::tempdir()?;
+        let child = Command::new(binary)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
+            .arg(store.path())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{}: run `cargo xtask setup`", binary.display()))?;
+        Ok(Self { url: format!("nats://127.0.0.1:{port}"), child, _store: store })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.kill().is_err() || self.child.wait().is_err() {
+            eprintln!("nats-server {} is left behind", self.child.id());
+        }
+    }
+}
