@@ -14,7 +14,9 @@ use anyhow::{Context, Result};
 use aya::maps::{MapData, RingBuf};
 use nix::sched::{CloneFlags, setns};
 use synscope_abi::counter::Counter;
-use synscope_bus::command::datapath::{ConntrackPart, ConntrackTop, ListConntrack, Status, TableStatus, TopConntrack};
+use synscope_bus::command::datapath::{
+    ConntrackPart, ConntrackTop, HookStatus, ListConntrack, Status, TableStatus, TopConntrack,
+};
 use synscope_bus::document::Desired;
 use synscope_bus::life::Life;
 use synscope_bus::message::signal::{Conntrack, MapFill};
@@ -181,10 +183,22 @@ impl Agent {
     }
 
     fn scan(&mut self) {
-        if let Err(errno) = self.interfaces.scan(&mut self.kernel) {
-            return self.around.life.degrade("interfaces", format!("cannot be listed: {errno}"));
+        if let Err(error) = self.interfaces.scan(&mut self.kernel) {
+            return self.around.life.degrade("interfaces", format!("cannot be listed: {error}"));
         }
         let hooks = self.interfaces.status();
+        let first = |hook: &&HookStatus| hook.attached && hook.why.is_some();
+        match hooks.iter().find(first) {
+            None => self.around.life.recover("hooks"),
+            Some(hook) => {
+                let (count, all) = (hooks.iter().filter(first).count(), hooks.len());
+                let HookStatus { interface, hook, mechanism, why, .. } = hook;
+                let why = why.as_deref().unwrap_or_default();
+                let what =
+                    format!("{count} of {all} hooks could be better, first {interface} {hook} ({mechanism}): {why}");
+                self.around.life.degrade("hooks", what);
+            }
+        }
         let missing: Vec<_> = hooks.iter().filter(|hook| !hook.attached).collect();
         match missing.first() {
             None if hooks.is_empty() => {

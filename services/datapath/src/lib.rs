@@ -12,6 +12,7 @@ pub mod flow;
 pub mod interfaces;
 pub mod kernel;
 pub mod names;
+pub mod netlink;
 pub mod pins;
 pub mod publish;
 pub mod settings;

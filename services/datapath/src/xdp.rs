@@ -118,7 +118,14 @@ impl Passing {
                 }
                 Err(why) => (false, "", Some(why.clone())),
             };
-            HookStatus { interface: interface.clone(), hook: "xdp".into(), attached, mechanism: mechanism.into(), why }
+            HookStatus {
+                interface: interface.clone(),
+                hook: "xdp".into(),
+                attached,
+                mechanism: mechanism.into(),
+                why,
+                ..HookStatus::default()
+            }
         })
     }
 }

@@ -116,7 +116,7 @@ fn what_is_lost_on_an_old_kernel_is_said() {
     assert_eq!(kernel.degradations().is_empty(), walks, "{release}: {:?}", kernel.degradations());
     for attached in &attached {
         match attached.mechanism() {
-            Mechanism::TcxFirst => assert!(version >= vec![6, 6], "{release}"),
+            Mechanism::Tcx => assert!(version >= vec![6, 6], "{release}"),
             Mechanism::Clsact { why } => assert!(version < vec![6, 6] && why.contains("6.6"), "{release}: {why}"),
         }
     }
@@ -185,7 +185,7 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
 
     let filters = within(&line.wire, || attach::remove_filters().unwrap());
-    assert_eq!(filters, links.iter().filter(|link| matches!(link, attach::Attached::Filter(_))).count());
+    assert_eq!(filters, links.iter().filter(|link| matches!(link.mechanism(), Mechanism::Clsact { .. })).count());
     drop(links);
     std::fs::remove_dir_all(&pins.0).unwrap();
     wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));
