@@ -25,12 +25,11 @@ use tokio::sync::watch;
 use crate::conntrack;
 use crate::events::drain;
 use crate::flow::WallClock;
-use crate::interfaces::{Interfaces, reasons};
+use crate::interfaces::{Interfaces, Xdp, reasons};
 use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;
 use crate::settings::{Policy, Settings};
-use crate::xdp::Passing;
 
 /// Longest wait of a record in the ring.
 const TICK: Duration = Duration::from_millis(10);
@@ -107,7 +106,7 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
     };
     let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
     let ring = kernel.take_events()?;
-    let xdp = if settings.xdp { Some(Passing::load()?) } else { None };
+    let xdp = Xdp::load(settings.xdp);
     let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone(), xdp);
     let mut agent = Agent {
         settings,

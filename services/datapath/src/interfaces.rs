@@ -29,18 +29,45 @@ struct On {
     place: Option<Place>,
 }
 
+/// Whether the XDP program goes along.
+#[derive(Debug)]
+pub enum Xdp {
+    /// Nobody asked for it.
+    Off,
+    /// It does.
+    On(Passing),
+    /// It was asked for, and this kernel cannot.
+    Impossible {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Xdp {
+    /// Loads the program where it is wanted. Where it cannot be, the rest goes on without it.
+    pub fn load(wanted: bool) -> Self {
+        if !wanted {
+            return Self::Off;
+        }
+        match Passing::load() {
+            Ok(passing) => Self::On(passing),
+            Err(error) => Self::Impossible { why: reasons(&error) },
+        }
+    }
+}
+
 /// Keeps programs on all matching interfaces of the calling thread's network namespace.
 #[derive(Debug)]
 pub struct Interfaces {
     patterns: Vec<Pattern>,
     pins: PathBuf,
     known: BTreeMap<String, Interface>,
-    xdp: Option<Passing>,
+    xdp: Xdp,
 }
 
 impl Interfaces {
     /// None yet.
-    pub fn new(patterns: Vec<Pattern>, pins: PathBuf, xdp: Option<Passing>) -> Self {
+    pub fn new(patterns: Vec<Pattern>, pins: PathBuf, xdp: Xdp) -> Self {
         Self { patterns, pins, known: BTreeMap::new(), xdp }
     }
 
@@ -59,7 +86,7 @@ impl Interfaces {
         for name in names {
             tracing::info!(interface = name, "is gone");
             self.known.remove(&name);
-            if let Some(xdp) = &mut self.xdp {
+            if let Xdp::On(xdp) = &mut self.xdp {
                 xdp.forget(&name);
             }
             for hook in Hook::ALL {
@@ -74,7 +101,7 @@ impl Interfaces {
             }
             self.known.insert(name, interface);
         }
-        if let Some(xdp) = &mut self.xdp {
+        if let Xdp::On(xdp) = &mut self.xdp {
             xdp.keep_on(self.known.keys());
         }
         Ok(())
@@ -83,7 +110,18 @@ impl Interfaces {
     /// Where programs are, and where they are not.
     pub fn status(&self) -> Vec<HookStatus> {
         let ours = self.known.iter().flat_map(|(name, interface)| interface.hooks.iter().map(|on| on.status(name)));
-        ours.chain(self.xdp.iter().flat_map(Passing::status)).collect()
+        let mut hooks: Vec<_> = ours.collect();
+        match &self.xdp {
+            Xdp::Off => {}
+            Xdp::On(passing) => hooks.extend(passing.status()),
+            Xdp::Impossible { why } => hooks.extend(self.known.keys().map(|name| HookStatus {
+                interface: name.clone(),
+                hook: "xdp".into(),
+                why: Some(why.clone()),
+                ..HookStatus::default()
+            })),
+        }
+        hooks
     }
 
     fn look_after(&self, kernel: &mut Kernel, name: &str, on: &mut On) {
