@@ -248,6 +248,29 @@ async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_
     let health = ask_health(&connection, "datapath", NODE).await.unwrap();
     assert!(health.degradations["desired"].contains("cannot be resized to 0"), "{health:?}");
 
+    let bucket =
+        async_nats::jetstream::new(connection.client().clone()).get_key_value("synscope-desired").await.unwrap();
+    for (text, expected) in [
+        (r#"{"conntrack_entires": 4000}"#, r#"key "conntrack_entires" is unknown; did you mean "conntrack_entries"?"#),
+        (r#"{"conntrack_entries": 4"#, "is no valid document"),
+    ] {
+        bucket.put(NODE, text.into()).await.unwrap();
+        let told = async {
+            while !status(&connection).await.desired_error.is_some_and(|why| why.contains(expected)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(DEADLINE, told).await.unwrap_or_else(|_| panic!("{text} is not told"));
+    }
+    assert_eq!(status(&connection).await.tables[0].max, 3000, "what is not understood changes nothing");
+    documents.put(NODE, &Desired { conntrack_entries: Some(3000) }).await.unwrap();
+    let recovered = async {
+        while ask_health(&connection, "datapath", NODE).await.unwrap().degradations.contains_key("desired") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, recovered).await.unwrap();
+
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
     assert!(!agent.pins.exists());
@@ -279,6 +302,8 @@ async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
     .await;
     let Observed::NotObserved { reason } = read.drops else { panic!("{:?}", read.drops) };
     assert!(reason.contains("/sys/kernel/btf/vmlinux"), "{reason}");
+    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
+    assert!(health.degradations["signal drops"].contains("/sys/kernel/btf/vmlinux"), "{health:?}");
     assert!(read.maps.value().is_some() && read.tcp.value().is_some() && read.softnet.value().is_some());
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
@@ -392,4 +417,8 @@ fn a_wrong_configuration_names_the_key() {
     assert!(output("SYNSCOPE_INTERFACE", "x").contains("did you mean \"interfaces\""));
     assert!(output("SYNSCOPE_TIME_SCALE", "-1").contains("\"time_scale\" is -1"));
     assert!(output("SYNSCOPE_CONFIG", "/nowhere.toml").contains("/nowhere.toml"));
+    let endpoints = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(endpoints.path(), "[workload]\n'10.0.0.1' = 'a'\n").unwrap();
+    let said = output("SYNSCOPE_ENDPOINTS", endpoints.path().to_str().unwrap());
+    assert!(said.contains(r#"key "workload" is unknown; did you mean "workloads"?"#), "{said}");
 }

@@ -169,6 +169,7 @@ fn status() -> Status {
         sweep_cost_ns: Some(40_000_000),
         edges_refused: 1,
         foreign_records: 2,
+        questions_refused: 3,
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Status {
     pub edges_refused: u64,
     /// Kernel records of another version, not understood.
     pub foreign_records: u64,
+    /// Questions that found too many waiting before them, and were refused.
+    pub questions_refused: u64,
 }
 
 /// A part of a connection table, in no order.
