@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::Subscriber;
+use aya::util::KernelVersion;
 use futures::StreamExt;
 use nats::{Server, free_port};
 use netns::{Line, within};
@@ -29,7 +30,8 @@ use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_bus::subject::Wildcard;
 use tokio::time::timeout;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+/// Emulated machines take their time.
+const DEADLINE: Duration = Duration::from_secs(60);
 const NODE: &str = "node-a";
 
 /// One agent, in the client's namespace, with everything it leaves behind.
@@ -305,6 +307,49 @@ async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
     let health = ask_health(&connection, "datapath", NODE).await.unwrap();
     assert!(health.degradations["signal drops"].contains("/sys/kernel/btf/vmlinux"), "{health:?}");
     assert!(read.maps.value().is_some() && read.tcp.value().is_some() && read.softnet.value().is_some());
+    agent.terminate();
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
+}
+
+/// The service on the kernel that runs this: what it cannot do there is said to who looks from outside, and only that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_kernel_cannot_do_is_in_status_and_health() {
+    let mut agent = Agent::new("old", "xdp = true");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let mut signals = connection.client().subscribe(Wildcard::Signals.to_string()).await.unwrap();
+    let listener = agent.server();
+    agent.start();
+    ready(&connection).await;
+    let _client = agent.client();
+    listener.accept().unwrap();
+    let seen = next(&mut signals, |signals: NodeSignals| {
+        signals.conntrack.value().is_some_and(|table| table.live > 0).then_some(signals)
+    })
+    .await;
+    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
+    let said = |what: &str| health.degradations.get(what).map(String::as_str);
+    let hooks = status(&connection).await.hooks;
+    let hook = |name: &str| hooks.iter().find(|hook| hook.hook == name).unwrap();
+    let since = |major, minor| KernelVersion::current().unwrap() >= KernelVersion::new(major, minor, 0);
+
+    for hook in [hook("ingress"), hook("egress")] {
+        assert!(hook.attached && (hook.position, hook.programs) == (Some(1), Some(1)), "{hook:?}");
+        assert_eq!(hook.mechanism.starts_with("tcx"), since(6, 6), "{hook:?}");
+        assert_eq!(hook.why.as_ref().is_none_or(|why| !why.contains("6.6")), since(6, 6), "{hook:?}");
+    }
+    assert_eq!(said("hooks").is_none_or(|why| !why.contains("no tcx, kernel 6.6 has it")), since(6, 6), "{health:?}");
+    assert_eq!(said("kernel").is_none_or(|why| !why.contains("from 5.13 on")), since(5, 13), "{health:?}");
+    assert_eq!(hook("xdp").attached, since(5, 18), "{hooks:?}");
+    assert_eq!(said("interfaces").is_none_or(|why| !why.contains("needs 5.18")), since(5, 18), "{health:?}");
+    assert_eq!(seen.drops.value().is_some(), since(5, 17), "{:?}", seen.drops);
+    assert_eq!(
+        said("signal drops").is_none_or(|why| !why.contains("kernel 5.17 has them")),
+        since(5, 17),
+        "{health:?}"
+    );
+
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
 }

@@ -11,9 +11,15 @@ use super::Machine;
 use crate::apt::{checked, output};
 use crate::ebpf::root;
 
-/// The tests that load and attach, and which of them: those of `devices` that other kernels can and this one cannot.
+/// The tests that load and attach, and which of them: those of `devices` that other kernels can and this one cannot, and
+/// of the whole service what it says about its kernel.
 const PACKAGE: &str = "synscope-datapath";
-const TESTS: [(&str, &[&str]); 3] = [("kernel", &[]), ("attach", &[]), ("devices", &["--ignored"])];
+const TESTS: [(&str, &[&str]); 4] = [
+    ("kernel", &[]),
+    ("attach", &[]),
+    ("devices", &["--ignored"]),
+    ("service", &["what_this_kernel_cannot_do_is_in_status_and_health"]),
+];
 /// What they start.
 const EXAMPLE: &str = "hold";
 
