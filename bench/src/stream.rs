@@ -4,8 +4,8 @@
 //! agent's own counters, at a steady rate.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel, sync_channel};
-use std::sync::{Arc, mpsc::Sender};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,10 @@ use synscope_bus::life::{Life, Phase};
 use synscope_bus::message::flow::FlowBatch;
 use synscope_bus::sequence::EventCounter;
 use synscope_bus::subject::{NodeId, Wildcard};
-use synscope_datapath::agent::{self, Order, Surroundings};
+use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
 use synscope_datapath::publish::Publisher;
+use synscope_datapath::questions::{self, Question, Questions};
 use synscope_datapath::settings::Settings;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -199,7 +200,7 @@ pub(crate) fn produce(floor: &mut Floor, per_second: u32, length: Duration) -> R
 /// The datapath service as its `main` starts it, without interfaces.
 struct Service {
     life: Life,
-    orders: Sender<Order>,
+    questions: Questions,
     working: thread::JoinHandle<Result<()>>,
     _tables: Receiver<agent::OwnTables>,
 }
@@ -219,8 +220,9 @@ impl Service {
         let publisher = Publisher::new(&life, &publisher, edges, settings.bucket());
         let (_tell, names) = tokio::sync::watch::channel(Arc::new(names()));
         let (table, tables) = sync_channel(1);
-        let (orders, taken) = channel();
-        let around = Surroundings { life: life.clone(), publisher, names, table, orders: taken };
+        let (_nobody_wishes, wishes) = tokio::sync::watch::channel(Ok(None));
+        let (questions, asked) = questions::open();
+        let around = Surroundings { life: life.clone(), publisher, names, table, wishes, asked };
         let working = thread::Builder::new().name("agent".to_owned()).spawn(move || agent::run(settings, around))?;
         let ready = async {
             while life.health().phase != Phase::Ready && !working.is_finished() {
@@ -228,15 +230,15 @@ impl Service {
             }
         };
         timeout(DEADLINE, ready).await.context("the agent does not get ready")?;
-        Ok(Self { life, orders, working, _tables: tables })
+        Ok(Self { life, questions, working, _tables: tables })
     }
 
     /// Ends it in order; its status.
     async fn finish(self) -> Result<Status> {
-        let (back, answer) = sync_channel(1);
-        self.orders.send(Order::Status(back))?;
-        let status = tokio::task::spawn_blocking(move || answer.recv_timeout(DEADLINE)).await??;
-        self.orders.send(Order::Stop)?;
+        let questions = self.questions;
+        let status = tokio::task::spawn_blocking(move || questions.ask(Question::Status)).await?;
+        let status = status.map_err(anyhow::Error::msg)?;
+        self.life.stop();
         let ended = tokio::task::spawn_blocking(move || self.working.join()).await?;
         ended.map_err(|_panic| anyhow!("the agent panicked"))??;
         self.life.drain().await;

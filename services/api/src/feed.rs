@@ -120,6 +120,8 @@ async fn follow_incidents(app: App) {
                 lock(&store.incidents).remove(&key);
                 Some(Changed::Gone(key))
             }
+            // It is logged; what was known of it still is.
+            Seen::Foreign { .. } => None,
         };
         if let Some(changed) = changed {
             // Nobody may be listening.

@@ -177,7 +177,7 @@ impl From<DocumentError> for Problem {
         let detail = reasons(&error);
         match error {
             DocumentError::Conflict { .. } => Self::conflict(detail),
-            DocumentError::Foreign { .. } => Self::gateway(detail),
+            DocumentError::Foreign { .. } | DocumentError::Unknown { .. } => Self::gateway(detail),
             DocumentError::Bucket(_)
             | DocumentError::List { .. }
             | DocumentError::Read { .. }

@@ -7,48 +7,34 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use aya::maps::{MapData, RingBuf};
 use nix::sched::{CloneFlags, setns};
 use synscope_abi::counter::Counter;
-use synscope_bus::command::datapath::{ConntrackPart, ConntrackTop, ListConntrack, Status, TableStatus, TopConntrack};
+use synscope_bus::command::datapath::{HookStatus, Status, TableStatus};
 use synscope_bus::document::Desired;
 use synscope_bus::life::Life;
 use synscope_bus::message::signal::{Conntrack, MapFill};
 use tokio::sync::watch;
 
-use crate::conntrack;
+use crate::conntrack::{self, ConntrackError};
 use crate::events::drain;
 use crate::flow::WallClock;
-use crate::interfaces::{Interfaces, reasons};
+use crate::follow::Wish;
+use crate::interfaces::{Interfaces, Xdp, reasons};
 use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;
+use crate::questions::{Asked, Question};
 use crate::settings::{Policy, Settings};
-use crate::xdp::Passing;
 
 /// Longest wait of a record in the ring.
 const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at the interfaces.
 const SCAN: Duration = Duration::from_secs(1);
-
-/// What the agent is asked for; answers go back through the sender within.
-#[derive(Debug)]
-pub enum Order {
-    /// Desired state as it is now; none when it was removed.
-    Desired(Option<Desired>),
-    /// How it is.
-    Status(SyncSender<Status>),
-    /// A part of the tables.
-    List(ListConntrack, SyncSender<Result<ConntrackPart, String>>),
-    /// Who fills the tables.
-    Top(TopConntrack, SyncSender<Result<Vec<ConntrackTop>, String>>),
-    /// Sends what it holds, and ends. Tables and programs stay pinned.
-    Stop,
-}
 
 /// What the agent needs from the rest of the service.
 pub struct Surroundings {
@@ -60,8 +46,10 @@ pub struct Surroundings {
     pub names: watch::Receiver<Arc<Names>>,
     /// Gets the own tables' counters, once per reading of signals.
     pub table: SyncSender<OwnTables>,
-    /// What the agent is asked for.
-    pub orders: Receiver<Order>,
+    /// What the node is asked to be like.
+    pub wishes: watch::Receiver<Wish>,
+    /// What the agent is asked.
+    pub asked: Asked,
 }
 
 /// What the agent knows about its own tables.
@@ -105,7 +93,7 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
     };
     let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
     let ring = kernel.take_events()?;
-    let xdp = if settings.xdp { Some(Passing::load()?) } else { None };
+    let xdp = Xdp::load(settings.xdp);
     let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone(), xdp);
     let mut agent = Agent {
         settings,
@@ -133,12 +121,20 @@ impl Agent {
         let start = Instant::now();
         let (mut scanned, mut swept, mut signalled) = (start, start, start);
         loop {
-            match self.around.orders.recv_timeout(TICK) {
-                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(order) => self.follow(order),
+            match self.around.asked.waiting.recv_timeout(TICK) {
+                Ok(question) => self.answer(question),
                 Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.around.life.is_stopped() {
+                break;
             }
             self.drain()?;
+            // Whoever followed it is gone only with the process.
+            if self.around.wishes.has_changed().unwrap_or(false) {
+                let wish = self.around.wishes.borrow_and_update().clone();
+                self.reconcile(wish);
+            }
             let now = Instant::now();
             if now.duration_since(swept) >= sweep_every {
                 swept = now;
@@ -181,10 +177,22 @@ impl Agent {
     }
 
     fn scan(&mut self) {
-        if let Err(errno) = self.interfaces.scan(&mut self.kernel) {
-            return self.around.life.degrade("interfaces", format!("cannot be listed: {errno}"));
+        if let Err(error) = self.interfaces.scan(&mut self.kernel) {
+            return self.around.life.degrade("interfaces", format!("cannot be listed: {error}"));
         }
         let hooks = self.interfaces.status();
+        let first = |hook: &&HookStatus| hook.attached && hook.why.is_some();
+        match hooks.iter().find(first) {
+            None => self.around.life.recover("hooks"),
+            Some(hook) => {
+                let (count, all) = (hooks.iter().filter(first).count(), hooks.len());
+                let HookStatus { interface, hook, mechanism, why, .. } = hook;
+                let why = why.as_deref().unwrap_or_default();
+                let what =
+                    format!("{count} of {all} hooks could be better, first {interface} {hook} ({mechanism}): {why}");
+                self.around.life.degrade("hooks", what);
+            }
+        }
         let missing: Vec<_> = hooks.iter().filter(|hook| !hook.attached).collect();
         match missing.first() {
             None if hooks.is_empty() => {
@@ -206,40 +214,32 @@ impl Agent {
         }
     }
 
-    fn follow(&mut self, order: Order) {
+    fn answer(&self, question: Question) {
+        let names = self.around.names.borrow().clone();
+        let said = |error: ConntrackError| reasons(&error);
         // Whoever asked and did not wait for the answer does not need it.
-        let _not_waited_for = match order {
-            Order::Stop => Ok(()),
-            Order::Desired(desired) => {
-                self.reconcile(desired);
-                Ok(())
+        let _not_waited_for = match question {
+            Question::Status(answer) => answer.send(self.status()).map_err(drop),
+            Question::List(query, answer) => {
+                answer.send(conntrack::list(&self.kernel, &names, &query).map_err(said)).map_err(drop)
             }
-            Order::Status(answer) => answer.send(self.status()).map_err(drop),
-            Order::List(query, answer) => {
-                let names = self.around.names.borrow().clone();
-                answer
-                    .send(conntrack::list(&self.kernel, &names, &query).map_err(|error| reasons(&error)))
-                    .map_err(drop)
-            }
-            Order::Top(query, answer) => {
-                let names = self.around.names.borrow().clone();
-                answer.send(conntrack::top(&self.kernel, &names, &query).map_err(|error| reasons(&error))).map_err(drop)
+            Question::Top(query, answer) => {
+                answer.send(conntrack::top(&self.kernel, &names, &query).map_err(said)).map_err(drop)
             }
         };
     }
 
-    fn reconcile(&mut self, desired: Option<Desired>) {
-        self.desired_error = None;
-        let entries = desired.as_ref().and_then(|desired| desired.conntrack_entries);
-        self.desired = desired;
-        let entries = entries.unwrap_or(self.settings.conntrack_entries);
-        match self.resize(entries) {
-            Ok(()) => self.around.life.recover("desired"),
-            Err(error) => {
-                let why = format!("{error:#}");
-                self.around.life.degrade("desired", why.clone());
-                self.desired_error = Some(why);
-            }
+    /// What is not understood changes nothing; the error stays until there is a wish that is.
+    fn reconcile(&mut self, wish: Wish) {
+        let reached = wish.and_then(|desired| {
+            let entries = desired.as_ref().and_then(|desired| desired.conntrack_entries);
+            self.desired = desired;
+            self.resize(entries.unwrap_or(self.settings.conntrack_entries)).map_err(|error| format!("{error:#}"))
+        });
+        self.desired_error = reached.err();
+        match &self.desired_error {
+            None => self.around.life.recover("desired"),
+            Some(why) => self.around.life.degrade("desired", why.clone()),
         }
     }
 
@@ -279,6 +279,7 @@ impl Agent {
             sweep_cost_ns: self.swept.map(nanos),
             edges_refused,
             foreign_records: self.foreign + not_understood,
+            questions_refused: self.around.asked.refused(),
         }
     }
 

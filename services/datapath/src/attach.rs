@@ -3,8 +3,11 @@
 //! Interface names belong to the network namespace of the calling thread.
 
 mod clsact;
+mod framing;
+mod order;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::pin::PinError;
@@ -12,12 +15,16 @@ use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use aya::sys::SyscallError;
+use aya::util::KernelVersion;
 pub use clsact::Filter;
+pub use framing::{Framing, Unsupported};
 use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
 use nix::net::if_::if_nameindex;
+pub use order::Place;
 
 use crate::kernel::{Kernel, KernelError};
+use crate::netlink::links;
 
 /// Direction of packets on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +39,21 @@ impl Hook {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Ingress, Self::Egress];
 
-    /// The classifier that belongs there, which is also the hook's name.
-    pub const fn program(self) -> &'static str {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ingress => "ingress",
             Self::Egress => "egress",
+        }
+    }
+
+    /// The classifier that belongs there.
+    const fn program(self, framing: Framing) -> &'static str {
+        match (self, framing) {
+            (Self::Ingress, Framing::Ethernet) => "ingress",
+            (Self::Egress, Framing::Ethernet) => "egress",
+            (Self::Ingress, Framing::Bare) => "ingress_bare",
+            (Self::Egress, Framing::Bare) => "egress_bare",
         }
     }
 
@@ -54,6 +71,25 @@ pub enum AttachError {
     /// The program is not there.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// The kernel does not tell what the interface is.
+    #[error("cannot look at {interface}")]
+    Look {
+        /// Name of the interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel does not tell which programs are there.
+    #[error("cannot tell which programs are on {interface}")]
+    Order {
+        /// Name of the interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// We cannot read its packets.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// The kernel refused.
     #[error("attaching to {interface} failed")]
     Attach {
@@ -85,11 +121,19 @@ pub enum AttachError {
 
 /// A program on an interface. Dropping it takes the program off, unless it was attached to outlive the process.
 #[derive(Debug)]
-pub enum Attached {
+pub struct Attached {
+    /// The kernel's id of the program.
+    program: u32,
+    hold: Hold,
+}
+
+/// What keeps a program where it is.
+#[derive(Debug)]
+enum Hold {
     /// A tcx link that ends with this process.
-    Owned(SchedClassifierLink),
+    Owned(#[expect(dead_code, reason = "dropping it takes the program off")] SchedClassifierLink),
     /// A tcx link that outlives it.
-    Pinned(PinnedLink),
+    Pinned(#[expect(dead_code, reason = "open as long as the pin is ours")] PinnedLink),
     /// A filter, where there is no tcx.
     Filter(Filter),
 }
@@ -97,9 +141,9 @@ pub enum Attached {
 impl Attached {
     /// How it was attached.
     pub fn mechanism(&self) -> Mechanism {
-        match self {
-            Self::Owned(_) | Self::Pinned(_) => Mechanism::TcxFirst,
-            Self::Filter(filter) => Mechanism::Clsact { why: filter.why.clone() },
+        match &self.hold {
+            Hold::Owned(_) | Hold::Pinned(_) => Mechanism::Tcx,
+            Hold::Filter(filter) => Mechanism::Clsact { why: filter.why.clone() },
         }
     }
 }
@@ -107,10 +151,10 @@ impl Attached {
 /// How a program is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// By tcx, before all others.
-    TcxFirst,
+    /// By tcx: before all that was there. Who asks to be first later is before us.
+    Tcx,
     /// By a clsact filter of priority 1: before those of higher numbers and those of the same that came earlier. Who
-    /// comes later with priority 1 is before us, and what it redirects or drops we do not see.
+    /// comes later with priority 1 is before us.
     Clsact {
         /// Why not by tcx.
         why: String,
@@ -120,8 +164,8 @@ pub enum Mechanism {
 impl fmt::Display for Mechanism {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TcxFirst => write!(to, "tcx, first in order"),
-            Self::Clsact { why } => write!(to, "clsact, priority 1 ({why})"),
+            Self::Tcx => write!(to, "tcx"),
+            Self::Clsact { .. } => write!(to, "clsact, {}", clsact::PLACE),
         }
     }
 }
@@ -135,7 +179,9 @@ pub fn forget(interface: &str, hook: Hook, pins: &Path) -> std::io::Result<()> {
 }
 
 fn pin_path(pins: &Path, interface: &str, hook: Hook) -> PathBuf {
-    pins.join(format!("link-{interface}-{}", hook.program()))
+    // bpffs allows no dots in names, and VLAN interfaces have them.
+    let interface = interface.replace('%', "%25").replace('.', "%2e");
+    pins.join(format!("link-{interface}-{}", hook.name()))
 }
 
 /// Takes off what processes left on the interfaces of this network namespace without a pin: clsact filters. Tells how
@@ -158,10 +204,15 @@ pub fn remove_filters() -> Result<usize, AttachError> {
 /// and what an earlier process left is adopted: its program is replaced in one step, so that no packet passes unseen.
 pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
     let refused = |source| AttachError::Attach { interface: interface.to_owned(), source };
+    let look = |source| AttachError::Look { interface: interface.to_owned(), source };
+    let link = links::named(interface).map_err(look)?;
+    let version = KernelVersion::current().map_err(|source| look(io::Error::other(source)))?;
     let pin = pins.map(|folder| pin_path(folder, interface, hook));
-    let program = kernel.classifier(hook.program())?;
+    let program = kernel.classifier(hook.program(Framing::of(&link, version)?))?;
+    let id = program.info().map_err(refused)?.id();
+    let attached = |hold| Attached { program: id, hold };
 
-    let id = match &pin {
+    let link = match &pin {
         Some(path) if path.exists() => {
             let wrong = |source| AttachError::Link { path: path.clone(), source };
             let link = FdLink::from(PinnedLink::from_pin(path).map_err(wrong)?).try_into().map_err(wrong)?;
@@ -174,21 +225,23 @@ pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Pat
                 Err(error) => {
                     let Some(why) = no_tcx(&error) else { return Err(refused(error)) };
                     let filter = Filter::attach(program, interface, hook, pin.is_some(), why).map_err(refused)?;
-                    return Ok(Attached::Filter(filter));
+                    return Ok(attached(Hold::Filter(filter)));
                 }
             }
         }
     };
-    let link = program.take_link(id).map_err(refused)?;
+    let link = program.take_link(link).map_err(refused)?;
     let Some(path) = pin else {
-        return Ok(Attached::Owned(link));
+        return Ok(attached(Hold::Owned(link)));
     };
     if path.exists() {
         // Adopted: the pin holds the link already.
-        return PinnedLink::from_pin(&path).map(Attached::Pinned).map_err(|source| AttachError::Link { path, source });
+        let link = PinnedLink::from_pin(&path).map_err(|source| AttachError::Link { path, source })?;
+        return Ok(attached(Hold::Pinned(link)));
     }
     let link = FdLink::try_from(link).map_err(|source| AttachError::Link { path: path.clone(), source })?;
-    link.pin(&path).map(Attached::Pinned).map_err(|source| AttachError::Pin { path, source })
+    let link = link.pin(&path).map_err(|source| AttachError::Pin { path, source })?;
+    Ok(attached(Hold::Pinned(link)))
 }
 
 /// Why a refusal to attach by tcx means that the kernel has none, if it does.

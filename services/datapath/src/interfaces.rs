@@ -1,21 +1,59 @@
 //! The interfaces that programs are on: those whose names match, also when they appear later.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use glob::Pattern;
-use nix::net::if_::if_nameindex;
 use synscope_bus::command::datapath::HookStatus;
 
-use crate::attach::{self, AttachError, Attached, Hook, Mechanism};
+use crate::attach::{self, AttachError, Attached, Hook, Mechanism, Place};
 use crate::kernel::Kernel;
+use crate::netlink::links;
 use crate::xdp::Passing;
 
 /// One interface as it was found: a name may come back as another interface.
 #[derive(Debug)]
 struct Interface {
     index: u32,
-    hooks: Vec<(Hook, Result<Attached, AttachError>)>,
+    hooks: [On; 2],
+}
+
+/// One direction of it.
+#[derive(Debug)]
+struct On {
+    hook: Hook,
+    /// None until it was tried.
+    attached: Option<Result<Attached, AttachError>>,
+    /// None where the kernel does not tell.
+    place: Option<Place>,
+}
+
+/// Whether the XDP program goes along.
+#[derive(Debug)]
+pub enum Xdp {
+    /// Nobody asked for it.
+    Off,
+    /// It does.
+    On(Passing),
+    /// It was asked for, and this kernel cannot.
+    Impossible {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Xdp {
+    /// Loads the program where it is wanted. Where it cannot be, the rest goes on without it.
+    pub fn load(wanted: bool) -> Self {
+        if !wanted {
+            return Self::Off;
+        }
+        match Passing::load() {
+            Ok(passing) => Self::On(passing),
+            Err(error) => Self::Impossible { why: reasons(&error) },
+        }
+    }
 }
 
 /// Keeps programs on all matching interfaces of the calling thread's network namespace.
@@ -24,22 +62,22 @@ pub struct Interfaces {
     patterns: Vec<Pattern>,
     pins: PathBuf,
     known: BTreeMap<String, Interface>,
-    xdp: Option<Passing>,
+    xdp: Xdp,
 }
 
 impl Interfaces {
     /// None yet.
-    pub fn new(patterns: Vec<Pattern>, pins: PathBuf, xdp: Option<Passing>) -> Self {
+    pub fn new(patterns: Vec<Pattern>, pins: PathBuf, xdp: Xdp) -> Self {
         Self { patterns, pins, known: BTreeMap::new(), xdp }
     }
 
-    /// Looks what is there: attaches to what is new, forgets what is gone, tries again where it failed.
-    pub fn scan(&mut self, kernel: &mut Kernel) -> Result<(), nix::errno::Errno> {
+    /// Looks what is there: attaches to what is new, forgets what is gone, tries again where it failed, and asks who else
+    /// is there.
+    pub fn scan(&mut self, kernel: &mut Kernel) -> io::Result<()> {
         let mut present = BTreeMap::new();
-        for interface in &if_nameindex()? {
-            let name = interface.name().to_string_lossy().into_owned();
-            if self.patterns.iter().any(|pattern| pattern.matches(&name)) {
-                present.insert(name, interface.index());
+        for link in links::all()? {
+            if self.patterns.iter().any(|pattern| pattern.matches(&link.name)) {
+                present.insert(link.name, link.index);
             }
         }
         let gone = |name: &String, known: &Interface| present.get(name) != Some(&known.index);
@@ -48,7 +86,7 @@ impl Interfaces {
         for name in names {
             tracing::info!(interface = name, "is gone");
             self.known.remove(&name);
-            if let Some(xdp) = &mut self.xdp {
+            if let Xdp::On(xdp) = &mut self.xdp {
                 xdp.forget(&name);
             }
             for hook in Hook::ALL {
@@ -56,23 +94,14 @@ impl Interfaces {
             }
         }
         for (name, index) in present {
-            let healthy = |known: &Interface| known.hooks.iter().all(|(_, attached)| attached.is_ok());
-            if self.known.get(&name).is_some_and(healthy) {
-                continue;
+            let hooks = Hook::ALL.map(|hook| On { hook, attached: None, place: None });
+            let mut interface = self.known.remove(&name).unwrap_or(Interface { index, hooks });
+            for on in &mut interface.hooks {
+                self.look_after(kernel, &name, on);
             }
-            let hooks: Vec<_> = Hook::ALL.into_iter().map(|hook| (hook, self.attach(kernel, &name, hook))).collect();
-            for (hook, attached) in &hooks {
-                match attached {
-                    Ok(_) => tracing::info!(interface = name, hook = hook.program(), "attached"),
-                    Err(error) => {
-                        let error = error as &dyn std::error::Error;
-                        tracing::debug!(interface = name, hook = hook.program(), error, "not attached");
-                    }
-                }
-            }
-            self.known.insert(name, Interface { index, hooks });
+            self.known.insert(name, interface);
         }
-        if let Some(xdp) = &mut self.xdp {
+        if let Xdp::On(xdp) = &mut self.xdp {
             xdp.keep_on(self.known.keys());
         }
         Ok(())
@@ -80,28 +109,48 @@ impl Interfaces {
 
     /// Where programs are, and where they are not.
     pub fn status(&self) -> Vec<HookStatus> {
-        let each = |(name, interface): (&String, &Interface)| {
-            let status = |(hook, attached): &(Hook, Result<Attached, AttachError>)| HookStatus {
+        let ours = self.known.iter().flat_map(|(name, interface)| interface.hooks.iter().map(|on| on.status(name)));
+        let mut hooks: Vec<_> = ours.collect();
+        match &self.xdp {
+            Xdp::Off => {}
+            Xdp::On(passing) => hooks.extend(passing.status()),
+            Xdp::Impossible { why } => hooks.extend(self.known.keys().map(|name| HookStatus {
                 interface: name.clone(),
-                hook: hook.program().to_owned(),
-                attached: attached.is_ok(),
-                mechanism: match attached.as_ref().map(Attached::mechanism) {
-                    Ok(Mechanism::TcxFirst) => "tcx, first in order".to_owned(),
-                    Ok(Mechanism::Clsact { .. }) => "clsact".to_owned(),
-                    Err(_) => String::new(),
-                },
-                why: match attached {
-                    Ok(attached) => match attached.mechanism() {
-                        Mechanism::TcxFirst => None,
-                        Mechanism::Clsact { why } => Some(why),
-                    },
-                    Err(error) => Some(reasons(error)),
-                },
-            };
-            interface.hooks.iter().map(status).collect::<Vec<_>>()
-        };
-        let xdp = self.xdp.iter().flat_map(Passing::status);
-        self.known.iter().flat_map(each).chain(xdp).collect()
+                hook: "xdp".into(),
+                why: Some(why.clone()),
+                ..HookStatus::default()
+            })),
+        }
+        hooks
+    }
+
+    fn look_after(&self, kernel: &mut Kernel, name: &str, on: &mut On) {
+        if let Some(Ok(attached)) = &on.attached {
+            match attached.place(name, on.hook) {
+                Ok(Some(place)) => return on.place = Some(place),
+                Ok(None) => {
+                    tracing::warn!(interface = name, hook = on.hook.name(), "somebody took our program off: again");
+                    self.forget(name, on.hook);
+                    on.attached = None;
+                }
+                Err(error) => {
+                    tracing::debug!(interface = name, error = reasons(&error), "the order is not known");
+                    return on.place = None;
+                }
+            }
+        }
+        let attached = self.attach(kernel, name, on.hook);
+        match &attached {
+            Ok(attached) => {
+                tracing::info!(interface = name, hook = on.hook.name(), "attached");
+                on.place = attached.place(name, on.hook).ok().flatten();
+            }
+            Err(error) => {
+                tracing::debug!(interface = name, hook = on.hook.name(), error = reasons(error), "not attached");
+                on.place = None;
+            }
+        }
+        on.attached = Some(attached);
     }
 
     fn attach(&self, kernel: &mut Kernel, name: &str, hook: Hook) -> Result<Attached, AttachError> {
@@ -117,8 +166,45 @@ impl Interfaces {
 
     fn forget(&self, name: &str, hook: Hook) {
         if let Err(error) = attach::forget(name, hook, &self.pins) {
-            tracing::warn!(interface = name, hook = hook.program(), %error, "its pin cannot be removed");
+            tracing::warn!(interface = name, hook = hook.name(), %error, "its pin cannot be removed");
         }
+    }
+}
+
+impl On {
+    fn status(&self, interface: &str) -> HookStatus {
+        let status =
+            HookStatus { interface: interface.to_owned(), hook: self.hook.name().into(), ..HookStatus::default() };
+        let attached = match &self.attached {
+            Some(Ok(attached)) => attached,
+            Some(Err(error)) => return HookStatus { why: Some(reasons(error)), ..status },
+            None => return status,
+        };
+        let mechanism = attached.mechanism();
+        let place = self.place.clone().unwrap_or_default();
+        let number = |count| u32::try_from(count).ok().filter(|_| self.place.is_some());
+        HookStatus {
+            attached: true,
+            mechanism: mechanism.to_string(),
+            position: number(place.position),
+            programs: number(place.programs),
+            why: why_not_better(&mechanism, &place.before),
+            before: place.before,
+            ..status
+        }
+    }
+}
+
+/// What is lost where a program is, and what to do about it; none where nothing is.
+fn why_not_better(mechanism: &Mechanism, before: &[String]) -> Option<String> {
+    let hidden = format!("what {} redirects or drops is not observed", before.join(" and "));
+    match (mechanism, before) {
+        (Mechanism::Tcx, []) => None,
+        (Mechanism::Tcx, _) => Some(format!("{hidden}: it asked to be first after us; attach it without that")),
+        (Mechanism::Clsact { why }, []) => Some(why.clone()),
+        (Mechanism::Clsact { why }, _) => Some(format!(
+            "{hidden}: give it a priority of 2 or above (Cilium: bpf-filter-priority=2). Ours cannot be before it: {why}"
+        )),
     }
 }
 

@@ -1,13 +1,18 @@
 //! The XDP program: off unless asked for, because some drivers reset the link, and native XDP on veth copies each packet.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use aya::maps::{MapError, PerCpuArray};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, include_bytes_aligned};
+use nix::libc::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
 use synscope_abi::counter::Counter;
 use synscope_bus::command::datapath::HookStatus;
+
+use crate::interfaces::reasons;
+use crate::netlink::links;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_XDP"));
 
@@ -16,10 +21,32 @@ const PROGRAM: &str = "pass";
 /// Why the program is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
-    /// Loading; it needs kernel 5.18 (`bpf_xdp_load_bytes`).
-    #[error("the XDP program cannot be loaded; it needs kernel 5.18")]
+    /// Loading.
+    #[error("the XDP object cannot be loaded")]
     Load(#[from] EbpfError),
-    /// Loading or attaching.
+    /// The kernel refused the program; it needs 5.18 (`bpf_xdp_load_bytes`).
+    #[error("the kernel refused the XDP program, which needs 5.18")]
+    Old(#[source] ProgramError),
+    /// What the interface is cannot be told.
+    #[error("cannot look at {interface}")]
+    Look {
+        /// Its name.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The program would not find its way in the interface's packets.
+    #[error("the XDP program reads Ethernet headers, and the packets of {0} have none")]
+    NoEthernet(String),
+    /// Attaching, into the driver and behind it.
+    #[error("the XDP program is refused by the driver ({native}), and behind it")]
+    Refused {
+        /// What the driver said.
+        native: String,
+        /// What the kernel said to the attempt behind it.
+        source: ProgramError,
+    },
+    /// Loading or handling.
     #[error("the XDP program")]
     Program(#[from] ProgramError),
     /// Reading.
@@ -49,18 +76,26 @@ impl Passing {
     /// Loads it.
     pub fn load() -> Result<Self, XdpError> {
         let mut ebpf = Ebpf::load(OBJECT)?;
-        program(&mut ebpf)?.load()?;
+        program(&mut ebpf)?.load().map_err(XdpError::Old)?;
         Ok(Self { ebpf, interfaces: BTreeMap::new() })
     }
 
     /// Puts it on an interface of this thread's network namespace: into the driver, or where the driver can't, behind it.
     pub fn attach(&mut self, interface: &str) -> Result<(), XdpError> {
+        let link =
+            links::named(interface).map_err(|source| XdpError::Look { interface: interface.to_owned(), source })?;
+        if !matches!(link.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK) {
+            return Err(XdpError::NoEthernet(interface.to_owned()));
+        }
         let program = program(&mut self.ebpf)?;
         let (id, native, why) = match program.attach(interface, XdpMode::Driver) {
             Ok(id) => (id, true, None),
-            Err(refused) => {
-                let why = format!("the driver refused: {refused}");
-                (program.attach(interface, XdpMode::Skb)?, false, Some(why))
+            Err(native) => {
+                let native = reasons(&native);
+                match program.attach(interface, XdpMode::Skb) {
+                    Ok(id) => (id, false, Some(format!("the driver refused: {native}"))),
+                    Err(source) => return Err(XdpError::Refused { native, source }),
+                }
             }
         };
         let attached = Attached { _link: program.take_link(id)?, native, why };
@@ -73,11 +108,11 @@ impl Passing {
         let wanted: Vec<&String> = interfaces.into_iter().collect();
         self.interfaces.retain(|name, _| wanted.contains(&name));
         for name in wanted {
-            if self.interfaces.contains_key(name) {
+            if matches!(self.interfaces.get(name), Some(Ok(_))) {
                 continue;
             }
             if let Err(error) = self.attach(name) {
-                self.interfaces.insert(name.clone(), Err(crate::interfaces::reasons(&error)));
+                self.interfaces.insert(name.clone(), Err(reasons(&error)));
             }
         }
     }
@@ -118,7 +153,14 @@ impl Passing {
                 }
                 Err(why) => (false, "", Some(why.clone())),
             };
-            HookStatus { interface: interface.clone(), hook: "xdp".into(), attached, mechanism: mechanism.into(), why }
+            HookStatus {
+                interface: interface.clone(),
+                hook: "xdp".into(),
+                attached,
+                mechanism: mechanism.into(),
+                why,
+                ..HookStatus::default()
+            }
         })
     }
 }

@@ -14,9 +14,12 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use aya::{Ebpf, maps::Array};
 use netns::{Line, within};
+use nix::libc;
 use synscope_abi::counter::Counter;
 use synscope_abi::tcp::State;
+use synscope_bus::command::datapath::HookStatus;
 use synscope_datapath::attach::{self, Hook, Mechanism};
+use synscope_datapath::interfaces::{Interfaces, Xdp};
 use synscope_datapath::kernel::{Kernel, KernelError, Options};
 use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
 
@@ -105,6 +108,82 @@ fn ours_is_first_in_order_whoever_came_before() {
     assert_eq!(programs_on(&line, "c"), ids[1..], "what ends with this process is gone, the other stays");
 }
 
+/// What the status says of the ingress of the wire's interface `c`, once it says so.
+fn status(line: &Line, interfaces: &mut Interfaces, kernel: &mut Kernel) -> HookStatus {
+    within(&line.wire, || interfaces.scan(kernel).unwrap());
+    let hooks = interfaces.status();
+    hooks.into_iter().find(|hook| (hook.interface.as_str(), hook.hook.as_str()) == ("c", "ingress")).unwrap()
+}
+
+#[test]
+fn the_order_is_told_as_it_is_with_others_behind_and_before() {
+    let line = Line::new("told");
+    let pins = Pins::new("told");
+    let mut behind = Ebpf::load(BEHIND).unwrap();
+    let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
+    let mut interfaces = Interfaces::new(vec![glob::Pattern::new("c").unwrap()], pins.0.clone(), Xdp::Off);
+    let alone = status(&line, &mut interfaces, &mut kernel);
+    assert_eq!((alone.position, alone.programs, alone.before.len()), (Some(1), Some(1), 0), "{alone:?}");
+
+    let program: &mut SchedClassifier = behind.program_mut("redirect").unwrap().try_into().unwrap();
+    put(program, &line, "c", LinkOrder::last(), 3);
+    let first = status(&line, &mut interfaces, &mut kernel);
+    assert_eq!((first.position, first.programs, first.before.len()), (Some(1), Some(2), 0), "{first:?}");
+    assert_eq!(first.why.is_some(), first.mechanism != "tcx", "{first:?}");
+
+    let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
+    put(program, &line, "c", LinkOrder::first(), 1);
+    let second = status(&line, &mut interfaces, &mut kernel);
+    assert_eq!((second.position, second.programs), (Some(2), Some(3)), "{second:?}");
+    let ([before], Some(why)) = (second.before.as_slice(), &second.why) else { panic!("{second:?}") };
+    assert!(before.contains("drop_all") && why.contains("drop_all"), "{second:?}");
+    if second.mechanism == "tcx" {
+        assert!(why.contains("is not observed"), "{why}");
+    } else {
+        assert_eq!(second.mechanism, "clsact, priority 1, handle 0x7379");
+        assert!(before.contains("priority 1, handle 0x1") && why.contains("bpf-filter-priority=2"), "{second:?}");
+    }
+
+    within(&line.wire, || drop(behind));
+    let again = status(&line, &mut interfaces, &mut kernel);
+    assert_eq!((again.position, again.programs), (Some(1), Some(1)), "what came before is gone: {again:?}");
+    within(&line.wire, || attach::remove_filters().unwrap());
+}
+
+/// As `bpftool link detach` does: the pin stays, and holds a link to nothing.
+fn detach(pin: &std::path::Path) {
+    const OBJ_GET: i32 = 7;
+    const LINK_DETACH: i32 = 34;
+    let bpf = |command: i32, attributes: &mut [u64; 2]| {
+        // SAFETY: the attributes live through the call, and a path they name does, too.
+        let answer = unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of::<[u64; 2]>()) };
+        assert!(answer >= 0, "{}", std::io::Error::last_os_error());
+        u64::try_from(answer).unwrap()
+    };
+    let path = std::ffi::CString::new(pin.to_str().unwrap()).unwrap();
+    let link = bpf(OBJ_GET, &mut [path.as_ptr().expose_provenance() as u64, 0]);
+    bpf(LINK_DETACH, &mut [link, 0]);
+}
+
+#[test]
+fn a_program_that_somebody_took_off_is_put_back() {
+    let line = Line::new("off");
+    let pins = Pins::new("off");
+    let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
+    let mut interfaces = Interfaces::new(vec![glob::Pattern::new("c").unwrap()], pins.0.clone(), Xdp::Off);
+    let there = status(&line, &mut interfaces, &mut kernel);
+    let ours = programs_on(&line, "c");
+    if there.mechanism == "tcx" {
+        detach(&pins.0.join("link-c-ingress"));
+    } else {
+        netns::ip(&format!("netns exec {} tc qdisc del dev c clsact", line.wire));
+    }
+    let again = status(&line, &mut interfaces, &mut kernel);
+    assert_eq!((again.attached, again.position), (true, Some(1)), "{again:?}");
+    assert_eq!(programs_on(&line, "c"), ours);
+    within(&line.wire, || attach::remove_filters().unwrap());
+}
+
 #[test]
 fn what_is_lost_on_an_old_kernel_is_said() {
     let line = Line::new("lost");
@@ -116,7 +195,7 @@ fn what_is_lost_on_an_old_kernel_is_said() {
     assert_eq!(kernel.degradations().is_empty(), walks, "{release}: {:?}", kernel.degradations());
     for attached in &attached {
         match attached.mechanism() {
-            Mechanism::TcxFirst => assert!(version >= vec![6, 6], "{release}"),
+            Mechanism::Tcx => assert!(version >= vec![6, 6], "{release}"),
             Mechanism::Clsact { why } => assert!(version < vec![6, 6] && why.contains("6.6"), "{release}: {why}"),
         }
     }
@@ -185,7 +264,7 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
 
     let filters = within(&line.wire, || attach::remove_filters().unwrap());
-    assert_eq!(filters, links.iter().filter(|link| matches!(link, attach::Attached::Filter(_))).count());
+    assert_eq!(filters, links.iter().filter(|link| matches!(link.mechanism(), Mechanism::Clsact { .. })).count());
     drop(links);
     std::fs::remove_dir_all(&pins.0).unwrap();
     wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use agent::{Agent, DEADLINE, NODE, ready, status};
 use async_nats::Subscriber;
+use aya::util::KernelVersion;
 use futures::StreamExt;
 use nats::Server;
 use netns::within;
@@ -157,6 +158,29 @@ async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_
     let health = ask_health(&connection, "datapath", NODE).await.unwrap();
     assert!(health.degradations["desired"].contains("cannot be resized to 0"), "{health:?}");
 
+    let bucket =
+        async_nats::jetstream::new(connection.client().clone()).get_key_value("synscope-desired").await.unwrap();
+    for (text, expected) in [
+        (r#"{"conntrack_entires": 4000}"#, r#"key "conntrack_entires" is unknown; did you mean "conntrack_entries"?"#),
+        (r#"{"conntrack_entries": 4"#, "is no valid document"),
+    ] {
+        bucket.put(NODE, text.into()).await.unwrap();
+        let told = async {
+            while !status(&connection).await.desired_error.is_some_and(|why| why.contains(expected)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(DEADLINE, told).await.unwrap_or_else(|_| panic!("{text} is not told"));
+    }
+    assert_eq!(status(&connection).await.tables[0].max, 3000, "what is not understood changes nothing");
+    documents.put(NODE, &Desired { conntrack_entries: Some(3000) }).await.unwrap();
+    let recovered = async {
+        while ask_health(&connection, "datapath", NODE).await.unwrap().degradations.contains_key("desired") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEADLINE, recovered).await.unwrap();
+
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
     assert!(!agent.pins.exists());
@@ -188,7 +212,52 @@ async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
     .await;
     let Observed::NotObserved { reason } = read.drops else { panic!("{:?}", read.drops) };
     assert!(reason.contains("/sys/kernel/btf/vmlinux"), "{reason}");
+    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
+    assert!(health.degradations["signal drops"].contains("/sys/kernel/btf/vmlinux"), "{health:?}");
     assert!(read.maps.value().is_some() && read.tcp.value().is_some() && read.softnet.value().is_some());
+    agent.terminate();
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
+}
+
+/// The service on the kernel that runs this: what it cannot do there is said to who looks from outside, and only that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_kernel_cannot_do_is_in_status_and_health() {
+    let mut agent = Agent::new("old", "xdp = true");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let mut signals = connection.client().subscribe(Wildcard::Signals.to_string()).await.unwrap();
+    let listener = agent.server();
+    agent.start();
+    ready(&connection).await;
+    let _client = agent.client();
+    listener.accept().unwrap();
+    let seen = next(&mut signals, |signals: NodeSignals| {
+        signals.conntrack.value().is_some_and(|table| table.live > 0).then_some(signals)
+    })
+    .await;
+    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
+    let said = |what: &str| health.degradations.get(what).map(String::as_str);
+    let hooks = status(&connection).await.hooks;
+    let hook = |name: &str| hooks.iter().find(|hook| hook.hook == name).unwrap();
+    let since = |major, minor| KernelVersion::current().unwrap() >= KernelVersion::new(major, minor, 0);
+
+    for hook in [hook("ingress"), hook("egress")] {
+        assert!(hook.attached && (hook.position, hook.programs) == (Some(1), Some(1)), "{hook:?}");
+        assert_eq!(hook.mechanism.starts_with("tcx"), since(6, 6), "{hook:?}");
+        assert_eq!(hook.why.as_ref().is_none_or(|why| !why.contains("6.6")), since(6, 6), "{hook:?}");
+    }
+    assert_eq!(said("hooks").is_none_or(|why| !why.contains("no tcx, kernel 6.6 has it")), since(6, 6), "{health:?}");
+    assert_eq!(said("kernel").is_none_or(|why| !why.contains("from 5.13 on")), since(5, 13), "{health:?}");
+    assert_eq!(hook("xdp").attached, since(5, 18), "{hooks:?}");
+    assert_eq!(said("interfaces").is_none_or(|why| !why.contains("needs 5.18")), since(5, 18), "{health:?}");
+    assert_eq!(seen.drops.value().is_some(), since(5, 17), "{:?}", seen.drops);
+    assert_eq!(
+        said("signal drops").is_none_or(|why| !why.contains("kernel 5.17 has them")),
+        since(5, 17),
+        "{health:?}"
+    );
+
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
 }
@@ -324,4 +393,8 @@ fn a_wrong_configuration_names_the_key() {
     assert!(output("SYNSCOPE_TIME_SCALE", "-1").contains("\"time_scale\" is -1"));
     assert!(output("SYNSCOPE_ON_FULL", "evict").contains("evict"));
     assert!(output("SYNSCOPE_CONFIG", "/nowhere.toml").contains("/nowhere.toml"));
+    let endpoints = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(endpoints.path(), "[workload]\n'10.0.0.1' = 'a'\n").unwrap();
+    let said = output("SYNSCOPE_ENDPOINTS", endpoints.path().to_str().unwrap());
+    assert!(said.contains(r#"key "workload" is unknown; did you mean "workloads"?"#), "{said}");
 }

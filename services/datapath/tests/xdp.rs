@@ -84,3 +84,44 @@ fn agrees(passing: &Passing, bytes: &[u8], expected: Result<Packet, Counter>) {
     }
     assert_eq!(passing.counts().unwrap(), (parsed, refused), "{expected:?} of {bytes:02x?}");
 }
+
+#[test]
+fn a_device_that_cannot_do_it_itself_gets_it_behind_the_driver_and_says_so() {
+    let line = Line::new("generic");
+    line.bridge();
+    netns::ip(&format!("-n {} addr add 10.9.0.3/24 dev bridge", line.wire));
+    // A bridge has no `ndo_bpf`.
+    let mut passing = within(&line.wire, || {
+        let mut passing = Passing::load().unwrap();
+        passing.keep_on([&"bridge".to_owned()]);
+        passing
+    });
+    let hooks: Vec<_> = passing.status().collect();
+    assert!(hooks[0].attached && hooks[0].mechanism == "xdp, generic", "{hooks:?}");
+    assert!(hooks[0].why.as_ref().is_some_and(|why| why.contains("the driver refused")), "{hooks:?}");
+    let listener = within(&line.wire, || TcpListener::bind("10.9.0.3:80").unwrap());
+    let mut client = within(&line.client, || TcpStream::connect("10.9.0.3:80").unwrap());
+    let mut server = listener.accept().unwrap().0;
+    client.write_all(b"through").unwrap();
+    server.read_exact(&mut [0; 7]).unwrap();
+    let (parsed, refused) = passing.counts().unwrap();
+    assert!(parsed >= 3, "SYN, ACK and data came in: {parsed}, {refused:?}");
+    within(&line.wire, || passing.keep_on([]));
+}
+
+#[test]
+fn where_it_cannot_be_at_all_the_reason_is_said_and_nothing_ends() {
+    let line = Line::new("off");
+    netns::ip(&format!("-n {} tuntap add tun0 mode tun", line.client));
+    let eth0 = "eth0".to_owned();
+    let (_first, second) = within(&line.client, || {
+        let mut first = Passing::load().unwrap();
+        first.attach(&eth0).unwrap();
+        let mut second = Passing::load().unwrap();
+        second.keep_on([&eth0, &"tun0".to_owned()]);
+        (first, second)
+    });
+    let why: Vec<_> = second.status().map(|hook| (hook.interface, hook.attached, hook.why.unwrap())).collect();
+    assert!(!why[0].1 && why[0].2.contains("refused by the driver"), "another program has the place: {why:?}");
+    assert!(!why[1].1 && why[1].2.contains("the packets of tun0 have none"), "{why:?}");
+}

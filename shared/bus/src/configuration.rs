@@ -25,16 +25,21 @@ pub enum ConfigurationError {
         source: Box<ConfigError>,
     },
     /// A key that the service does not know.
-    #[error("configuration key {key:?} is unknown{}", .meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
-    Unknown {
-        /// The whole path.
-        key: String,
-        /// The known key nearest to it.
-        meant: Option<String>,
-    },
+    #[error("configuration {0}")]
+    Unknown(#[from] UnknownKey),
     /// The defaults cannot be written down: a mistake in the service.
     #[error("the defaults are no document")]
     Defaults(#[from] serde_json::Error),
+}
+
+/// A key that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("key {key:?} is unknown{}", .meant.as_ref().map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default())]
+pub struct UnknownKey {
+    /// The whole path.
+    pub key: String,
+    /// The known key nearest to it.
+    pub meant: Option<String>,
 }
 
 /// Where NATS is.
@@ -72,10 +77,11 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(file: Option<&Path>) -> R
     load_with(file, Environment::with_prefix(PREFIX))
 }
 
-/// Reads another file in one of the same formats, without defaults and environment.
-pub fn load_document<T: DeserializeOwned>(file: &Path) -> Result<T, ConfigurationError> {
+/// Reads another file in one of the same formats, without environment, under the same rule.
+pub fn load_document<T: Serialize + DeserializeOwned + Default>(file: &Path) -> Result<T, ConfigurationError> {
     let wrong = |source| ConfigurationError::Read { file: Some(file.to_owned()), source: Box::new(source) };
     let read = Config::builder().add_source(File::from(file)).build().map_err(wrong)?;
+    refuse_unknown(&read.clone().try_deserialize().map_err(wrong)?, &serde_json::to_value(T::default())?)?;
     read.try_deserialize().map_err(wrong)
 }
 
@@ -94,11 +100,16 @@ fn load_with<T: Serialize + DeserializeOwned + Default>(
     if let Value::Object(fields) = &mut given {
         fields.retain(|key, _| !NO_KEYS.contains(&key.as_str()));
     }
-    refuse_unknown(&given, &serde_json::to_value(T::default())?, "")?;
+    refuse_unknown(&given, &serde_json::to_value(T::default())?)?;
     read.try_deserialize().map_err(wrong)
 }
 
-fn refuse_unknown(given: &Value, known: &Value, path: &str) -> Result<(), ConfigurationError> {
+/// Refuses keys that are not in `known`, a document with every key there is.
+pub fn refuse_unknown(given: &Value, known: &Value) -> Result<(), UnknownKey> {
+    refuse_unknown_under("", given, known)
+}
+
+fn refuse_unknown_under(path: &str, given: &Value, known: &Value) -> Result<(), UnknownKey> {
     let (Value::Object(given), Value::Object(known)) = (given, known) else { return Ok(()) };
     // An empty map in the defaults is data: its keys are the user's.
     if known.is_empty() {
@@ -107,9 +118,9 @@ fn refuse_unknown(given: &Value, known: &Value, path: &str) -> Result<(), Config
     for (key, value) in given {
         let Some(known) = known.get(key) else {
             let meant = nearest(key, known).map(|meant| format!("{path}{meant}"));
-            return Err(ConfigurationError::Unknown { key: format!("{path}{key}"), meant });
+            return Err(UnknownKey { key: format!("{path}{key}"), meant });
         };
-        refuse_unknown(value, known, &format!("{path}{key}."))?;
+        refuse_unknown_under(&format!("{path}{key}."), value, known)?;
     }
     Ok(())
 }
@@ -125,6 +136,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::document::Endpoints;
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(default)]
@@ -161,6 +173,18 @@ mod tests {
         assert_eq!(error.to_string(), r#"configuration key "limits" is unknown; did you mean "limit"?"#);
         let error = load_text("quite_other = 1", &[]).unwrap_err();
         assert_eq!(error.to_string(), r#"configuration key "quite_other" is unknown"#);
+    }
+
+    #[test]
+    fn a_document_of_its_own_is_under_the_same_rule() {
+        let load = |text: &str| {
+            let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            load_document::<Endpoints>(file.path())
+        };
+        assert_eq!(load("[workloads]\n'10.0.0.1' = 'a'").unwrap().workloads.len(), 1);
+        let error = load("[worklods]\n'10.0.0.1' = 'a'").unwrap_err();
+        assert_eq!(error.to_string(), r#"configuration key "worklods" is unknown; did you mean "workloads"?"#);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 
+use crate::configuration::{self, UnknownKey};
 use crate::connection::Connection;
 use crate::message::incident::Incident;
 use crate::streams::{Bucket, StreamError};
@@ -21,6 +22,12 @@ const WATCH_AGAIN: Duration = Duration::from_millis(500);
 pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The bucket.
     const BUCKET: Bucket;
+
+    /// A document with every key there is, where a key beside them is a mistake of whoever wrote it; none where it is a
+    /// newer version's.
+    fn every_key() -> Option<Self> {
+        None
+    }
 }
 
 /// What a node is asked to be like; what is none is left to the node's own configuration.
@@ -33,6 +40,10 @@ pub struct Desired {
 
 impl Document for Desired {
     const BUCKET: Bucket = Bucket::Desired;
+
+    fn every_key() -> Option<Self> {
+        Some(Self::default())
+    }
 }
 
 /// Who lives on a node: key is the node.
@@ -78,6 +89,14 @@ pub enum DocumentError {
         key: String,
         /// What is wrong with it.
         source: serde_json::Error,
+    },
+    /// It has a key that its kind has not.
+    #[error("{document}: {source}")]
+    Unknown {
+        /// The document.
+        document: String,
+        /// The key.
+        source: UnknownKey,
     },
     /// Someone else changed it since it was read.
     #[error("{key} was changed by someone else meanwhile: read it again")]
@@ -128,7 +147,7 @@ impl<D: Document> Documents<D> {
             match self.get(&key).await {
                 Ok(Some((document, _revision))) => all.push((key, document)),
                 Ok(None) => {}
-                Err(error @ DocumentError::Foreign { .. }) => {
+                Err(error @ (DocumentError::Foreign { .. } | DocumentError::Unknown { .. })) => {
                     tracing::warn!(key, error = &error as &dyn std::error::Error, "a document is left out");
                 }
                 Err(error) => return Err(error),
@@ -188,10 +207,17 @@ pub enum Seen<D> {
         /// Its key.
         key: String,
     },
+    /// It is no document of this kind.
+    Foreign {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// Follows all documents under `key` (`>` for all), those that are there first, through lost connections, until
-/// dropped. A document that is not valid is logged and left out.
+/// dropped. A document that is not valid is logged, too.
 pub async fn follow<D: Document>(connection: &Connection, key: &str, mut each: impl FnMut(Seen<D>)) {
     loop {
         connection.connected().await;
@@ -225,13 +251,27 @@ fn tell<D: Document>(entry: &kv::Entry, each: &mut impl FnMut(Seen<D>)) {
     match read(entry) {
         Ok(document) => each(Seen::Put { key: entry.key.clone(), document, revision: entry.revision }),
         Err(error) => {
-            tracing::warn!(bucket = entry.bucket, error = &error as &dyn std::error::Error, "a document is left out");
+            let why = reasons(&error);
+            tracing::warn!(bucket = entry.bucket, why, "a document is left out");
+            each(Seen::Foreign { key: entry.key.clone(), why });
         }
     }
 }
 
+fn reasons(error: &DocumentError) -> String {
+    let source = std::error::Error::source(error).filter(|_| !matches!(error, DocumentError::Unknown { .. }));
+    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
 fn read<D: Document>(entry: &kv::Entry) -> Result<D, DocumentError> {
-    serde_json::from_slice(&entry.value).map_err(|source| DocumentError::Foreign { key: entry.key.clone(), source })
+    let foreign = |source| DocumentError::Foreign { key: entry.key.clone(), source };
+    if let Some(every_key) = D::every_key() {
+        let given = serde_json::from_slice(&entry.value).map_err(foreign)?;
+        let known = serde_json::to_value(every_key).map_err(foreign)?;
+        let unknown = |source| DocumentError::Unknown { document: entry.key.clone(), source };
+        configuration::refuse_unknown(&given, &known).map_err(unknown)?;
+    }
+    serde_json::from_slice(&entry.value).map_err(foreign)
 }
 
 fn write<D: Document>(key: &str, document: &D) -> Result<Vec<u8>, DocumentError> {

@@ -136,6 +136,11 @@ impl Life {
         self.stop.cancel();
     }
 
+    /// Whether it was told to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Returns when it was told to end.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;

@@ -166,8 +166,11 @@ fn status() -> Status {
             interface: "eth0".into(),
             hook: "ingress".into(),
             attached: true,
-            mechanism: "tcx, first in order".into(),
-            why: None,
+            mechanism: "tcx".into(),
+            position: Some(2),
+            programs: Some(3),
+            before: vec!["other (program 7)".into()],
+            why: Some("what other (program 7) drops is not observed".into()),
         }],
         tables: vec![TableStatus { family: 4, live: 10, max: 2048 }],
         counters: BTreeMap::from([("inserted".into(), 90)]),
@@ -176,6 +179,7 @@ fn status() -> Status {
         sweep_cost_ns: Some(40_000_000),
         edges_refused: 1,
         foreign_records: 2,
+        questions_refused: 3,
     }
 }
 

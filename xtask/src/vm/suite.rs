@@ -1,24 +1,31 @@
 //! The kernel tests: built here, run in a guest.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::Machine;
 use crate::apt::{checked, output};
 use crate::ebpf::root;
 
-/// The tests that load and attach.
+/// The tests that load and attach, and which of them: those of `devices` that other kernels can and this one cannot, and
+/// of the whole service what it says about its kernel.
 const PACKAGE: &str = "synscope-datapath";
-const TESTS: [&str; 2] = ["kernel", "attach"];
+const TESTS: [(&str, &[&str]); 4] = [
+    ("kernel", &[]),
+    ("attach", &[]),
+    ("devices", &["--ignored"]),
+    ("service", &["what_this_kernel_cannot_do_is_in_status_and_health"]),
+];
 /// What they start.
 const EXAMPLE: &str = "hold";
 
 /// Test programs that were built.
 pub(crate) struct Suite {
-    programs: Vec<PathBuf>,
+    programs: Vec<(PathBuf, &'static [&'static str])>,
 }
 
 impl Suite {
@@ -31,16 +38,21 @@ impl Suite {
         };
         checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
         let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
-        let messages = output(tests.args(TESTS.iter().flat_map(|name| ["--test", name])))?;
-        let programs = programs(&messages, PACKAGE)?;
-        ensure!(programs.len() == TESTS.len(), "of the tests {TESTS:?} cargo built {programs:?}");
+        let messages = output(tests.args(TESTS.iter().flat_map(|(name, _)| ["--test", name])))?;
+        let built = programs(&messages, PACKAGE)?;
+        let mut programs = Vec::new();
+        for (name, arguments) in TESTS {
+            let path = built.get(name).with_context(|| format!("of the test {name} cargo built nothing"))?;
+            programs.push((path.clone(), arguments));
+        }
         Ok(Self { programs })
     }
 
     /// Runs them, with more arguments for each, one test at a time; returns the first exit code that is not 0.
     pub(crate) fn run(&self, machine: &Machine, arguments: &[String], limit: Duration) -> Result<u8> {
-        for program in &self.programs {
+        for (program, own) in &self.programs {
             let mut command = vec![program.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
+            command.extend(own.iter().map(ToString::to_string));
             command.extend_from_slice(arguments);
             let code = machine.run(&command, limit)?;
             if code != 0 {
@@ -51,15 +63,16 @@ impl Suite {
     }
 }
 
-/// Paths of a package's test programs in cargo's messages: others may have tests of the same name.
-fn programs(messages: &str, package: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
+/// A package's test programs by name in cargo's messages: others may have tests of the same name.
+fn programs(messages: &str, package: &str) -> Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
         let of_package = message["package_id"].as_str().is_some_and(|id| id.contains(&format!("#{package}@")));
         let is_test = of_package && message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
-        if let Some(path) = message["executable"].as_str().filter(|_| is_test) {
-            found.push(PathBuf::from(path));
+        let built = message["target"]["name"].as_str().zip(message["executable"].as_str());
+        if let Some((name, path)) = built.filter(|_| is_test) {
+            found.insert(name.to_owned(), PathBuf::from(path));
         }
     }
     Ok(found)
@@ -74,10 +87,10 @@ mod tests {
         let messages = r#"
 {"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["lib"]},"profile":{"test":false},"executable":null}
 {"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/a"}
-{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
-{"reason":"compiler-artifact","package_id":"path+file:///s/b#b@0.1.0","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/deps/kernel-2"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","target":{"kind":["test"],"name":"kernel"},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/b#b@0.1.0","target":{"kind":["test"],"name":"kernel"},"profile":{"test":true},"executable":"/t/deps/kernel-2"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(programs(messages, "a").unwrap(), [PathBuf::from("/t/deps/kernel-1")]);
+        assert_eq!(programs(messages, "a").unwrap(), [("kernel".into(), "/t/deps/kernel-1".into())].into());
     }
 }

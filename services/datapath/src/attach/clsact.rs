@@ -15,6 +15,8 @@ use super::Hook;
 const PRIORITY: u16 = 1;
 /// Ours among filters of the same priority ("sy"). Cilium's has number 1, which must never be taken from it.
 const HANDLE: TcHandle = TcHandle::new(0, 0x7379);
+/// The two in words.
+pub(super) const PLACE: &str = "priority 1, handle 0x7379";
 
 /// A filter of ours on an interface. Dropping it takes it off, unless it is to outlive the process.
 #[derive(Debug)]

@@ -31,6 +31,9 @@ pub enum DropsError {
     /// The kernel's types.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// The kernel drops without saying why.
+    #[error("drops have no reasons here, kernel 5.17 has them")]
+    Reasons(#[source] BtfError),
     /// Loading.
     #[error("the program on kfree_skb cannot be loaded")]
     Load(#[from] EbpfError),
@@ -56,7 +59,7 @@ impl Counting {
     /// Loads and attaches.
     pub fn start() -> Result<Self, DropsError> {
         let btf = Btf::vmlinux()?;
-        let reasons = reasons(&btf)?;
+        let reasons = reasons(&btf).map_err(DropsError::Reasons)?;
         let offsets = DropOffsets {
             skb_dev: btf.offset_of("sk_buff", "dev")?,
             skb_sk: btf.offset_of("sk_buff", "sk")?,

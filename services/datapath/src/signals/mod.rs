@@ -8,6 +8,7 @@ pub mod maps;
 pub mod netns;
 pub mod nf_conntrack;
 pub mod pressure;
+pub mod report;
 pub mod softnet;
 pub mod tcp;
 
@@ -32,9 +33,6 @@ impl Sampler {
     /// `watched` are patterns of files that stand for further network namespaces of this node.
     pub fn new(watched: Vec<String>) -> Self {
         let drops = Counting::start().map_err(|error| reasons(&error));
-        if let Err(why) = &drops {
-            tracing::warn!(why, "dropped packets are not observed");
-        }
         Self { namespaces: Namespaces::new(watched), maps: Maps::default(), drops }
     }
 

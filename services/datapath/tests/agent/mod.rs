@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use crate::nats::free_port;
 use crate::netns::{Line, within};
 
-/// Until what must happen has not.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+/// Until what must happen has not. Emulated machines take their time.
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// The agent's node.
 pub(crate) const NODE: &str = "node-a";
 

@@ -26,12 +26,18 @@ impl Command for GetStatus {
 pub struct HookStatus {
     /// The interface.
     pub interface: String,
-    /// `ingress` or `egress`.
+    /// `ingress`, `egress` or `xdp`.
     pub hook: String,
     /// A program of ours is there.
     pub attached: bool,
-    /// How, such as `tcx`; and where in the order.
+    /// How: `tcx`; `clsact` with priority and handle; `xdp, native` or `xdp, generic`.
     pub mechanism: String,
+    /// Its place among the programs there, 1 for the first; none when it is not observed.
+    pub position: Option<u32>,
+    /// How many programs are there, with ours; none when it is not observed.
+    pub programs: Option<u32>,
+    /// Those that see packets before ours, and may hide some from it.
+    pub before: Vec<String>,
     /// Why not, or why not better; none when all is well.
     pub why: Option<String>,
 }
@@ -72,6 +78,8 @@ pub struct Status {
     pub edges_refused: u64,
     /// Kernel records of another version, not understood.
     pub foreign_records: u64,
+    /// Questions that found too many waiting before them, and were refused.
+    pub questions_refused: u64,
 }
 
 /// A part of a connection table, in no order.
