@@ -10,6 +10,7 @@ use synscope_bus::message::signal::NodeSignals;
 use crate::edge::{Edge, Taken};
 use crate::incident::{Found, Tracked};
 use crate::nodes::Nodes;
+use crate::recurrence;
 use crate::scale::Scale;
 
 /// Edges that are remembered.
@@ -134,13 +135,15 @@ impl Engine {
             }
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
+        let chances: Vec<f64> = incidents.iter_mut().filter_map(|known| known.gather(scale)).collect();
+        let level = recurrence::level(chances);
         let told = incidents.iter_mut().filter_map(|known| {
             let of = known.incident().edges.clone();
             let is_ongoing = || {
                 let mut edges = of.iter().filter_map(|edge| edges.get(edge));
                 edges.any(|edge| edge.is_ongoing(scale, now_unix_ns))
             };
-            known.advance(nodes, scale, is_ongoing, now_unix_ns)
+            known.advance(nodes, scale, level, is_ongoing, now_unix_ns)
         });
         let told = told.map(|mut incident| {
             if let Some(points) = picture(edges, &incident) {

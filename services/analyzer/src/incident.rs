@@ -8,7 +8,7 @@ use synscope_bus::message::incident::{Change, Finding, Incident, Recurrence, Spi
 use crate::causes::{Verdict, kind};
 use crate::fix::fix;
 use crate::nodes::Nodes;
-use crate::recurrence::recurrence;
+use crate::recurrence::Rhythm;
 use crate::scale::Scale;
 use crate::spikes::suffering;
 use crate::words::{duration, title};
@@ -56,6 +56,12 @@ impl Found {
 pub struct Tracked {
     incident: Incident,
     edges: BTreeMap<String, Found>,
+    /// What the incident's spikes say.
+    rhythm: Option<Rhythm>,
+    /// Something was taken that was not gathered yet.
+    is_taken: bool,
+    /// Its spikes are others than those it was diagnosed by.
+    is_fresh: bool,
     told: Option<Incident>,
 }
 
@@ -65,12 +71,26 @@ impl Tracked {
         let first = found.spikes.first().map_or(0, |spike| spike.start_unix_ns);
         let hash = synscope_bus::subject::fnv1a(format!("{}@{first}", found.edge).as_bytes());
         let incident = Incident { id: format!("i-{hash:016x}"), first_seen_unix_ns: first, ..Incident::default() };
-        Self { incident, edges: BTreeMap::from([(found.edge.clone(), found)]), told: None }
+        Self {
+            incident,
+            edges: BTreeMap::from([(found.edge.clone(), found)]),
+            rhythm: None,
+            is_taken: true,
+            is_fresh: false,
+            told: None,
+        }
     }
 
     /// One that was known before a restart.
     pub fn restored(incident: Incident) -> Self {
-        Self { told: Some(incident.clone()), incident, edges: BTreeMap::new() }
+        Self {
+            told: Some(incident.clone()),
+            incident,
+            edges: BTreeMap::new(),
+            rhythm: None,
+            is_taken: false,
+            is_fresh: false,
+        }
     }
 
     /// The incident as it stands.
@@ -106,18 +126,48 @@ impl Tracked {
     /// Takes what an edge shows now.
     pub fn take(&mut self, found: Found) {
         self.edges.insert(found.edge.clone(), found);
+        self.is_taken = true;
     }
 
-    /// Brings it up to date; `is_ongoing` says whether one of its edges is in what may become a spike. The incident, if
+    /// Gathers the spikes of what was taken; how often chance would be as regular as they are, if they make one ask.
+    pub fn gather(&mut self, scale: &Scale) -> Option<f64> {
+        if !std::mem::take(&mut self.is_taken) {
+            return self.rhythm.as_ref().map(Rhythm::chance);
+        }
+        let lead = self.lead().cloned()?;
+        let incident = &mut self.incident;
+        let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
+        for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
+            incident.edges.push(edge);
+        }
+        // After a restart the edge that spoke until then may not have been heard yet.
+        let former = incident.edges.first().filter(|former| **former != lead.edge);
+        let is_replaced = former.is_some_and(|former| self.edges.contains_key(former));
+        incident.edges.sort_by_key(|edge| *edge != lead.edge);
+        let before = if is_replaced { &[] } else { incident.spikes.as_slice() };
+        let spikes = joined(before, &lead.spikes);
+        if spikes != incident.spikes {
+            incident.last_seen_unix_ns = last.max(incident.last_seen_unix_ns);
+            incident.spikes = spikes;
+            self.rhythm = Some(Rhythm::of(&incident.spikes, scale));
+            self.is_fresh = true;
+        }
+        self.rhythm.as_ref().map(Rhythm::chance)
+    }
+
+    /// Brings it up to date; `level` is the largest chance at which a period is told, `is_ongoing` says whether one of its edges is in what may become a spike. The incident, if
     /// there is something new to tell.
     pub fn advance(
         &mut self,
         nodes: &Nodes,
         scale: &Scale,
+        level: f64,
         is_ongoing: impl Fn() -> bool,
         now_unix_ns: u64,
     ) -> Option<Incident> {
-        self.diagnose(nodes, scale.bucket_ns);
+        if std::mem::take(&mut self.is_fresh) {
+            self.diagnose(nodes, level);
+        }
         self.live(nodes, scale, is_ongoing, now_unix_ns);
         let told = self.told.as_ref();
         // The picture grows with each bucket; that alone is no news.
@@ -134,31 +184,16 @@ impl Tracked {
         self.edges.values().max_by_key(|found| found.hit_per_mille())
     }
 
-    fn diagnose(&mut self, nodes: &Nodes, bucket_ns: u64) {
+    fn diagnose(&mut self, nodes: &Nodes, level: f64) {
         let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
-        let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
-        for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
-            incident.edges.push(edge);
-        }
-        // After a restart the edge that spoke until then may not have been heard yet.
-        let former = incident.edges.first().filter(|former| **former != lead.edge);
-        let is_replaced = former.is_some_and(|former| self.edges.contains_key(former));
-        incident.edges.sort_by_key(|edge| *edge != lead.edge);
-        let before = if is_replaced { &[] } else { incident.spikes.as_slice() };
-        let spikes = joined(before, &lead.spikes);
-        if spikes == incident.spikes {
-            return;
-        }
-        incident.last_seen_unix_ns = last.max(incident.last_seen_unix_ns);
-        incident.spikes = spikes;
         if !matches!(incident.state, State::Open | State::Reopened) {
             return;
         }
         incident.vantage = lead.vantage;
         incident.nodes.clone_from(&lead.nodes);
         incident.normal_p50_ns = lead.normal_ns;
-        incident.recurrence = recurrence(&incident.spikes, bucket_ns);
+        incident.recurrence = self.rhythm.as_ref().map_or(Recurrence::None, |rhythm| rhythm.recurrence(level));
         kind(&lead.verdict).clone_into(&mut incident.kind);
         incident.causes.clone_from(&lead.verdict.causes);
         incident.refuted.clone_from(&lead.verdict.refuted);
@@ -170,7 +205,7 @@ impl Tracked {
                 [spike] => format!("{} of {} connections never came to be", spike.failed, spike.failed + spike.n),
                 spikes => format!("found after {} spikes", spikes.len()),
             };
-            step(incident, last, State::Open, what);
+            step(incident, incident.last_seen_unix_ns, State::Open, what);
         }
     }
 

@@ -17,4 +17,12 @@ impl Random {
     pub fn unit(&mut self) -> f64 {
         f64::from_bits(0x3ff0_0000_0000_0000 | self.draw() >> 12) - 1.0
     }
+
+    /// Puts them into another order (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.draw() % (last as u64 + 1);
+            items.swap(last, usize::try_from(other).unwrap_or(0));
+        }
+    }
 }

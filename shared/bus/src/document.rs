@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, kv};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use crate::configuration::{self, UnknownKey};
@@ -126,6 +127,11 @@ impl<D: Document> Documents<D> {
     pub async fn open(connection: &Connection) -> Result<Self, DocumentError> {
         let jetstream = jetstream::new(connection.client().clone());
         Ok(Self { store: D::BUCKET.ensure(&jetstream).await?, kind: PhantomData })
+    }
+
+    /// When the bucket was made: another time is another bucket, which knows nothing of what was written before.
+    pub fn made(&self) -> OffsetDateTime {
+        self.store.stream.cached_info().created
     }
 
     /// The document and its revision; none when there is none.

@@ -13,6 +13,7 @@ pub mod inbox;
 pub mod life;
 pub mod message;
 pub mod outbox;
+pub mod reader;
 pub mod sequence;
 pub mod sketch;
 pub mod streams;

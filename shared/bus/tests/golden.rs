@@ -121,6 +121,9 @@ fn incident() -> Incident {
             spike_ns: 5_000_000_000,
             cycles: 3,
             cycles_expected: 3,
+            next_unix_ns: TIME + 60_000_000_000,
+            drift_ns: -1,
+            chance_per_million: 499,
         },
         normal_p50_ns: Some(200_000),
         spikes: vec![Spike {

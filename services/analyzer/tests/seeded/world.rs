@@ -73,6 +73,21 @@ pub(crate) struct World {
     pub(crate) spike_s: u64,
     /// All connections are hit, and none comes to be.
     pub(crate) outage: bool,
+    /// The table grows after so many spikes, and then …
+    pub(crate) fixed: Option<(u64, After)>,
+}
+
+/// What comes after a fix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The demand comes back, and nobody is hit.
+    Demand,
+    /// Nobody asks for as much any more.
+    Quiet,
+    /// The spikes come all the same.
+    Spikes,
+    /// The demand comes back, and from this cycle on the spikes do too.
+    SpikesFrom(u64),
 }
 
 /// Seconds after which nothing more is expected of a handshake: its SYNs, and the agent's time-out.
@@ -92,12 +107,12 @@ struct Counters {
 
 impl World {
     pub(crate) fn new(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150, outage: false }
+        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150, outage: false, fixed: None }
     }
 
     /// One outage of five minutes.
     pub(crate) fn outage(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self { seed, fault, decoy, spikes: 1, period_s: 1200, spike_s: 300, outage: true }
+        Self { seed, fault, decoy, spikes: 1, period_s: 1200, spike_s: 300, outage: true, fixed: None }
     }
 
     /// Plays it through an engine; all states in which incidents were told.
@@ -111,7 +126,8 @@ impl World {
         let length_s = self.period_s * (self.spikes + 1);
         for second in 0..length_s {
             let now = (START_S + second) * S;
-            let spiking = self.is_spiking(second);
+            let demanding = self.is_spiking(second);
+            let spiking = demanding && self.is_hit(second);
             if second % BUCKET_S == 0 {
                 let now_and_late = if self.outage && spiking {
                     self.failing(now, &mut random)
@@ -134,7 +150,7 @@ impl World {
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
                 if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
-                    engine.signals(&self.signals(node, *counters, now, spiking));
+                    engine.signals(&self.signals(node, *counters, second, demanding));
                 }
             }
             if second % BUCKET_S == 0 {
@@ -150,6 +166,20 @@ impl World {
         let jitter = Random(self.seed ^ cycle).draw() % 5;
         let begin = self.period_s / 2 + jitter;
         cycle < self.spikes && (begin..begin + self.spike_s).contains(&within)
+    }
+
+    /// What is done against it, by then.
+    fn after(&self, second: u64) -> Option<After> {
+        let (_, after) = self.fixed.filter(|(spikes, _)| second >= spikes * self.period_s)?;
+        Some(after)
+    }
+
+    fn is_hit(&self, second: u64) -> bool {
+        match self.after(second) {
+            None | Some(After::Spikes) => true,
+            Some(After::Demand | After::Quiet) => false,
+            Some(After::SpikesFrom(cycle)) => second / self.period_s >= cycle,
+        }
     }
 
     fn buckets(&self, now: u64, spiking: bool, random: &mut Random) -> Vec<EdgeBatch> {
@@ -245,16 +275,21 @@ impl World {
         counters.syn_retrans += u64::from(random.draw().is_multiple_of(50));
     }
 
-    fn signals(&self, node: &str, counters: Counters, now: u64, spiking: bool) -> NodeSignals {
+    fn signals(&self, node: &str, counters: Counters, second: u64, spiking: bool) -> NodeSignals {
         let full = match (self.fault, self.decoy, node) {
             (Fault::CtFull, _, "node-a")
             | (_, Decoy::TableFullButPasses, "node-a")
             | (_, Decoy::OtherNodeDrops, "node-c") => spiking,
             _ => false,
         };
+        let (live, max) = match self.after(second) {
+            None => (if full { 65_536 } else { 9000 }, 65_536),
+            Some(After::Quiet) => (9000, 1 << 20),
+            Some(_) => (if full { 80_000 } else { 9000 }, 1 << 20),
+        };
         let conntrack = Conntrack {
-            live: if full { 65_536 } else { 9000 },
-            max: 65_536,
+            live,
+            max,
             insert_failures: BTreeMap::from([("E2BIG".to_owned(), counters.table_failed)]),
             refused_syns: counters.table_refused,
             dropped_syns: counters.table_dropped,
@@ -286,7 +321,7 @@ impl World {
         let maps = if self.decoy == Decoy::CiliumFull { vec![cilium] } else { Vec::new() };
         let mut signals = NodeSignals {
             node: node.into(),
-            time_unix_ns: now,
+            time_unix_ns: (START_S + second) * S,
             tcp: observed(vec![TcpCounters { netns: 1, counters: tcp }]),
             ..NodeSignals::default()
         };

@@ -31,9 +31,9 @@ pub enum State {
 pub enum Recurrence {
     /// In equal intervals.
     Regular {
-        /// Median interval between onsets, ns.
+        /// Interval between onsets, ns: a straight line through them over their cycles.
         period_ns: u64,
-        /// Spread of the intervals around it (median absolute deviation), ns.
+        /// Standard deviation of the onsets from that line, ns; half a bucket at least.
         #[serde(default)]
         spread_ns: u64,
         /// A spike's median length, ns.
@@ -45,6 +45,15 @@ pub enum Recurrence {
         /// Cycles that were watched.
         #[serde(default)]
         cycles_expected: u32,
+        /// When the next spike is expected, Unix ns UTC.
+        #[serde(default)]
+        next_unix_ns: u64,
+        /// How much longer each cycle is than the one before, ns.
+        #[serde(default)]
+        drift_ns: i64,
+        /// How often chance would be as regular: of a million shuffles of the same spikes and gaps.
+        #[serde(default)]
+        chance_per_million: u32,
     },
     /// Again and again, in unequal intervals.
     Irregular {

@@ -1,0 +1,62 @@
+//! The service around the engine: what comes in, when it is looked at, and where incidents go.
+
+mod feed;
+mod settings;
+mod store;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use synscope_analyzer::engine::{Engine, Refused};
+use synscope_analyzer::scale::Scale;
+use synscope_bus::life::{Life, unix_now_ns};
+use synscope_bus::subject::NodeId;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use feed::Input;
+pub(crate) use settings::Settings;
+use store::Store;
+
+/// Messages between reader and engine: the readers wait when it is full.
+const QUEUE: usize = 4096;
+/// Shortest time between two looks.
+const TICK_MIN: Duration = Duration::from_millis(100);
+
+/// Reads, looks and tells until it is stopped.
+pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Result<()> {
+    let scale = Scale::new(settings.time_scale);
+    let mut engine = Engine::new(scale);
+    let mut store = Store::open(life, node).await;
+    engine.restore(store.restored());
+
+    let (tell, mut inputs) = mpsc::channel(QUEUE);
+    let mut behind = feed::start(life, &tell);
+    let mut ticks = interval(Duration::from_nanos(scale.bucket_ns).max(TICK_MIN));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(input) = inputs.recv() => match input {
+                Input::Edges(batch) => engine.edges(&batch),
+                Input::Signals(signals) => engine.signals(&signals),
+                Input::CaughtUp => {
+                    behind -= 1;
+                    if behind == 0 {
+                        life.ready();
+                    }
+                }
+            },
+            // Judging before all streams are read would be judging on half of the evidence.
+            _ = ticks.tick(), if behind == 0 => {
+                for incident in engine.tick(unix_now_ns()) {
+                    store.tell(incident);
+                }
+                store.write(&engine).await;
+                let refused = engine.refused();
+                if refused != Refused::default() {
+                    life.degrade("bounds", format!("more than can be remembered: {refused:?}"));
+                }
+            }
+        }
+    }
+}
