@@ -182,6 +182,9 @@ mod tests {
                 spike_ns: 0,
                 cycles: 3,
                 cycles_expected: 3,
+                next_unix_ns: 0,
+                drift_ns: 0,
+                chance_per_million: 0,
             },
             ..Incident::default()
         }

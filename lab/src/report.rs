@@ -179,12 +179,14 @@ fn print_cause(cause: &Cause, label: &str) {
 
 fn recurrence(recurrence: &Recurrence) -> String {
     match recurrence {
-        Recurrence::Regular { period_ns, spread_ns, spike_ns, cycles, cycles_expected } => format!(
-            "every {:.1} s ± {:.1}, {:.1} s long, {cycles} of {cycles_expected} cycles",
-            seconds(*period_ns),
-            seconds(*spread_ns),
-            seconds(*spike_ns)
-        ),
+        Recurrence::Regular { period_ns, spread_ns, spike_ns, cycles, cycles_expected, chance_per_million, .. } => {
+            format!(
+                "every {:.1} s ± {:.1}, {:.1} s long, {cycles} of {cycles_expected} cycles; chance does as well {chance_per_million} times in a million",
+                seconds(*period_ns),
+                seconds(*spread_ns),
+                seconds(*spike_ns)
+            )
+        }
         Recurrence::Irregular { min_ns, max_ns, spike_ns, cycles } => format!(
             "irregular, every {:.1} to {:.1} s, {:.1} s long, {cycles} times",
             seconds(*min_ns),
