@@ -222,8 +222,9 @@ impl Service {
         let (table, tables) = sync_channel(1);
         let (_nobody_wishes, wishes) = tokio::sync::watch::channel(Ok(None));
         let (questions, asked) = questions::open();
-        let around = Surroundings { life: life.clone(), publisher, names, table, wishes, asked };
-        let working = thread::Builder::new().name("agent".to_owned()).spawn(move || agent::run(settings, around))?;
+        let around = Surroundings { life: life.clone(), names, table, wishes, asked };
+        let working =
+            thread::Builder::new().name("agent".to_owned()).spawn(move || agent::run(settings, publisher, around))?;
         let ready = async {
             while life.health().phase != Phase::Ready && !working.is_finished() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

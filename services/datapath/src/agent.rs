@@ -1,4 +1,4 @@
-//! The thread that owns the kernel side: it drains the ring, sweeps, looks after interfaces, and answers.
+//! The thread that owns the kernel side: it sweeps, looks after interfaces, and answers.
 //!
 //! One thread, in the node's network namespace, because interface names and most of what a node says about itself
 //! belong to the namespace of who asks.
@@ -11,7 +11,6 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use aya::maps::{MapData, RingBuf};
 use nix::sched::{CloneFlags, setns};
 use synscope_abi::counter::Counter;
 use synscope_bus::command::datapath::{HookStatus, Status, TableStatus};
@@ -21,18 +20,17 @@ use synscope_bus::message::signal::{Conntrack, MapFill};
 use tokio::sync::watch;
 
 use crate::conntrack::{self, ConntrackError};
-use crate::events::drain;
-use crate::flow::WallClock;
 use crate::follow::Wish;
 use crate::interfaces::{Interfaces, Xdp, reasons};
 use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;
 use crate::questions::{Asked, Question};
+use crate::reader::Reader;
 use crate::settings::{Policy, Settings};
 
-/// Longest wait of a record in the ring.
-const TICK: Duration = Duration::from_millis(10);
+/// Longest time between two looks at what is due.
+const TICK: Duration = Duration::from_millis(50);
 /// Between two looks at the interfaces.
 const SCAN: Duration = Duration::from_secs(1);
 
@@ -40,8 +38,6 @@ const SCAN: Duration = Duration::from_secs(1);
 pub struct Surroundings {
     /// Where degradations are said.
     pub life: Life,
-    /// Where records go.
-    pub publisher: Publisher,
     /// Names as they are now.
     pub names: watch::Receiver<Arc<Names>>,
     /// Gets the own tables' counters, once per reading of signals.
@@ -64,13 +60,12 @@ pub struct OwnTables {
 struct Agent {
     settings: Settings,
     kernel: Kernel,
-    ring: RingBuf<MapData>,
+    reader: Reader,
     interfaces: Interfaces,
     around: Surroundings,
     swept: Option<Duration>,
     desired: Option<Desired>,
     desired_error: Option<String>,
-    foreign: u64,
 }
 
 /// Puts this thread into a network namespace.
@@ -79,8 +74,8 @@ pub fn enter(netns: &Path) -> Result<()> {
     setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("network namespace {}", netns.display()))
 }
 
-/// Loads, attaches and runs, on this thread, until told to stop.
-pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
+/// Loads, attaches and runs, on this thread, until told to stop; records go to `publisher`.
+pub fn run(settings: Settings, publisher: Publisher, around: Surroundings) -> Result<()> {
     if let Some(netns) = &settings.netns {
         enter(netns)?;
     }
@@ -92,20 +87,11 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
         heartbeat: Duration::from_secs(settings.heartbeat_s),
     };
     let mut kernel = Kernel::load(&options).context("cannot load the kernel programs")?;
-    let ring = kernel.take_events()?;
+    let reader = Reader::start(&mut kernel, publisher, around.names.clone())?;
     let xdp = Xdp::load(settings.xdp);
     let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone(), xdp);
-    let mut agent = Agent {
-        settings,
-        kernel,
-        ring,
-        interfaces,
-        around,
-        swept: None,
-        desired: None,
-        desired_error: None,
-        foreign: 0,
-    };
+    let mut agent =
+        Agent { settings, kernel, reader, interfaces, around, swept: None, desired: None, desired_error: None };
     if !agent.kernel.degradations().is_empty() {
         agent.around.life.degrade("kernel", agent.kernel.degradations().join("; "));
     }
@@ -115,7 +101,7 @@ pub fn run(settings: Settings, around: Surroundings) -> Result<()> {
 }
 
 impl Agent {
-    fn work(&mut self) -> Result<()> {
+    fn work(mut self) -> Result<()> {
         let sweep_every = Duration::from_millis(self.settings.sweep_ms);
         let signal_every = Duration::from_millis(self.settings.signals_ms);
         let start = Instant::now();
@@ -126,10 +112,9 @@ impl Agent {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if self.around.life.is_stopped() {
+            if self.around.life.is_stopped() || self.reader.is_over() {
                 break;
             }
-            self.drain()?;
             // Whoever followed it is gone only with the process.
             if self.around.wishes.has_changed().unwrap_or(false) {
                 let wish = self.around.wishes.borrow_and_update().clone();
@@ -150,20 +135,7 @@ impl Agent {
                 let _full = self.around.table.try_send(self.table()?);
             }
         }
-        self.drain()?;
-        self.around.publisher.finish();
-        Ok(())
-    }
-
-    fn drain(&mut self) -> Result<()> {
-        let names = self.around.names.borrow().clone();
-        let clock = WallClock::read().context("the clocks")?;
-        let publisher = &mut self.around.publisher;
-        let drained = drain(&mut self.ring, |record| publisher.take(record, &names, clock));
-        self.foreign += drained.foreign;
-        let lost = self.kernel.counter(Counter::EventsLost)?;
-        publisher.tick(Instant::now(), lost);
-        Ok(())
+        self.reader.finish()
     }
 
     fn sweep(&mut self) {
@@ -260,7 +232,7 @@ impl Agent {
         let fill = self.kernel.fill().unwrap_or_default();
         let tables =
             [4, 6].into_iter().zip(fill).map(|(family, fill)| TableStatus { family, live: fill.live, max: fill.max });
-        let (edges_refused, not_understood) = self.around.publisher.counts();
+        let (edges_refused, foreign_records) = self.reader.counts();
         let counters = Counter::ALL.iter().filter_map(|counter| {
             let value = self.kernel.counter(*counter).ok()?;
             Some((counter.name().to_owned(), value))
@@ -278,7 +250,7 @@ impl Agent {
             desired_error: self.desired_error.clone(),
             sweep_cost_ns: self.swept.map(nanos),
             edges_refused,
-            foreign_records: self.foreign + not_understood,
+            foreign_records,
             questions_refused: self.around.asked.refused(),
         }
     }

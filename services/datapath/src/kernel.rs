@@ -1,5 +1,6 @@
 //! The loaded kernel programs and their maps.
 
+mod counts;
 mod error;
 mod memory;
 mod resize;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, PerCpuArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, RingBuf};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use synscope_abi::timeout::Timeouts;
 
 use crate::pins;
 
+pub use counts::Counts;
 pub use error::KernelError;
 pub use resize::Resized;
 
@@ -103,6 +105,7 @@ impl Default for Options<'_> {
 #[derive(Debug)]
 pub struct Kernel {
     ebpf: Ebpf,
+    counts: Counts,
     /// Whether the kernel goes through whole tables by itself.
     walks_inside: bool,
     degradations: Vec<String>,
@@ -117,7 +120,9 @@ impl Kernel {
                 loader.map_pin_path(name, path);
             }
         }
-        let mut kernel = Self { ebpf: loader.load(OBJECT)?, walks_inside: true, degradations: Vec::new() };
+        let ebpf = loader.load(OBJECT)?;
+        let counts = Counts::open(&ebpf)?;
+        let mut kernel = Self { ebpf, counts, walks_inside: true, degradations: Vec::new() };
         for name in CLASSIFIERS {
             kernel.classifier(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
@@ -181,11 +186,12 @@ impl Kernel {
 
     /// Sum over all CPUs of a counter.
     pub fn counter(&self, counter: Counter) -> Result<u64, KernelError> {
-        let name = "COUNTS";
-        let wrong = |source| KernelError::Map { name, source };
-        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        let counts = PerCpuArray::<_, u64>::try_from(map).map_err(wrong)?;
-        Ok(counts.get(&(counter as u32), 0).map_err(wrong)?.iter().sum())
+        self.counts.get(counter)
+    }
+
+    /// Another handle on the counters, for another thread.
+    pub fn counts(&self) -> Result<Counts, KernelError> {
+        Counts::open(&self.ebpf)
     }
 
     /// How full the IPv4 and the IPv6 table are.

@@ -17,6 +17,7 @@ pub mod netlink;
 pub mod pins;
 pub mod publish;
 pub mod questions;
+pub mod reader;
 pub mod settings;
 pub mod signals;
 pub mod xdp;

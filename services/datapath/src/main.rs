@@ -89,7 +89,7 @@ async fn run(settings: Settings) -> Result<()> {
     let slow = Duration::from_millis(settings.slow_ms);
     let edges = Edges::new(publisher.node.as_str(), settings.bucket(), slow);
     let publisher = Publisher::new(&life, &publisher, edges, settings.bucket());
-    let around = Surroundings { life: life.clone(), publisher, names, table, wishes, asked };
+    let around = Surroundings { life: life.clone(), names, table, wishes, asked };
 
     let signalling = start("signals", {
         let (settings, life) = (settings.clone(), life.clone());
@@ -98,7 +98,7 @@ async fn run(settings: Settings) -> Result<()> {
     let working = start("agent", {
         let (settings, life) = (settings.clone(), life.clone());
         move || {
-            let ended = agent::run(settings, around);
+            let ended = agent::run(settings, publisher, around);
             // Without its agent the service is of no use.
             life.stop();
             ended

@@ -17,12 +17,23 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use agent::{Agent, DEADLINE, NODE, ready, status};
+use aya::maps::{ArrayOfMaps, Map, MapData};
+use futures::StreamExt;
 use nats::Server;
 use netns::within;
+use synscope_abi::flow::{Flow, FlowKey};
+use synscope_abi::settings::CURRENT;
+use synscope_abi::tcp::State;
 use synscope_bus::command::ask;
-use synscope_bus::command::datapath::{ListConntrack, Status};
+use synscope_bus::command::datapath::{ListConntrack, Status, TopConntrack};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{Desired, Documents};
+use synscope_bus::inbox::Inbox;
+use synscope_bus::life::unix_now_ns;
+use synscope_bus::message::flow::FlowBatch;
+use synscope_bus::subject::Wildcard;
+use synscope_datapath::kernel::Table;
+use tokio::time::timeout;
 
 /// Connections that are held from the beginning to the end.
 const HELD: usize = 200;
@@ -225,4 +236,62 @@ async fn three_deaths_under_load_are_not_noticed() {
         }
     })
     .await;
+}
+
+/// Entries that are not expired for a long time, straight into the pinned table.
+fn fill(agent: &Agent, entries: u32) {
+    let slots = Map::ArrayOfMaps(MapData::from_pin(agent.pins.join("FLOWS_V4")).unwrap());
+    let slots = ArrayOfMaps::<_, Table<4>>::try_from(slots).unwrap();
+    let mut table = slots.get(&CURRENT, 0).unwrap();
+    let flow = Flow { last_seen_jiffies: u64::MAX, state: State::Established as u8, ..Flow::default() };
+    for number in 0..entries {
+        let (key, _) = FlowKey::canonical(number.to_be_bytes(), [10, 8, 0, 1], [1, 1], [2, 2], 6);
+        table.insert(key, flow, 0).unwrap();
+    }
+}
+
+/// Going through a large table takes much longer than an event may wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_do_not_wait_for_a_walk_over_a_large_table() {
+    let mut agent = Agent::new("walk", "conntrack_entries = 600000");
+    let store = tempfile::tempdir().unwrap();
+    let _nats = Server::start(agent.port, store.path());
+    let connection = agent.connect().await;
+    let listener = agent.server();
+    thread::spawn(move || echo(&listener));
+    agent.start();
+    ready(&connection).await;
+    fill(&agent, 300_000);
+
+    let mut flows = connection.client().subscribe(Wildcard::Flows.to_string()).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = Load::start(&agent.line.client);
+    let watching = tokio::spawn({
+        let stop = Arc::clone(&stop);
+        async move {
+            let (mut inbox, mut events, mut longest_ns) = (Inbox::default(), 0_u32, 0);
+            while !stop.load(Ordering::Relaxed) {
+                let message = timeout(DEADLINE, flows.next()).await.expect("events go on").unwrap();
+                let now_ns = unix_now_ns();
+                for event in inbox.read::<FlowBatch>(&message).unwrap().message.events {
+                    events += 1;
+                    longest_ns = longest_ns.max(now_ns.saturating_sub(event.time_unix_ns));
+                }
+            }
+            (events, Duration::from_nanos(longest_ns))
+        }
+    });
+    let mut walks = Vec::new();
+    for _walk in 0..3 {
+        let start = Instant::now();
+        ask(&connection, NODE, &TopConntrack { limit: 10 }).await.unwrap();
+        walks.push(start.elapsed());
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (events, longest) = watching.await.unwrap();
+    load.stop();
+    println!("{events} events, the longest waited {longest:?}; walks took {walks:?}");
+    let shortest = walks.into_iter().min().unwrap();
+    assert!(events > 100 && longest < shortest / 2, "{events} events, {longest:?} beside a walk of {shortest:?}");
+    agent.terminate();
 }
