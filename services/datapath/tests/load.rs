@@ -22,10 +22,10 @@ use futures::StreamExt;
 use nats::Server;
 use netns::within;
 use synscope_abi::flow::{Flow, FlowKey};
-use synscope_abi::settings::CURRENT;
+use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::tcp::State;
 use synscope_bus::command::ask;
-use synscope_bus::command::datapath::{ListConntrack, Status, TopConntrack};
+use synscope_bus::command::datapath::{ListConntrack, Status};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{Desired, Documents};
 use synscope_bus::inbox::Inbox;
@@ -178,7 +178,7 @@ fn nothing_lost(status: &Status, opened: u64) {
 
 /// Does something to the agent under load, and shows that nobody noticed.
 async fn unnoticed(name: &str, act: impl AsyncFnOnce(&mut Agent, &Connection)) {
-    let mut agent = Agent::new(name, "conntrack_entries = 20000");
+    let mut agent = Agent::new(name, "conntrack_entries = 200000");
     let store = tempfile::tempdir().unwrap();
     let _nats = Server::start(agent.port, store.path());
     let connection = agent.connect().await;
@@ -212,10 +212,9 @@ async fn ten_resizes_under_load_are_not_noticed() {
     unnoticed("resizes", async |_, connection| {
         let documents = Documents::<Desired>::open(connection).await.unwrap();
         for round in 0..10 {
-            let entries = if round % 2 == 0 { 40_000 + round } else { 20_000 + round };
+            let entries = if round % 2 == 0 { 400_000 + round } else { 200_000 + round };
             documents.put(NODE, &Desired { conntrack_entries: Some(entries) }).await.unwrap();
-            let capacities =
-                async || status(connection).await.tables.into_iter().map(|table| table.max).collect::<Vec<_>>();
+            let capacities = async || capacities(connection).await;
             until("the tables are resized", capacities, |max| max.iter().all(|max| *max == u64::from(entries))).await;
         }
         assert!(status(connection).await.counters["moved"] >= 10 * u64::try_from(HELD).unwrap());
@@ -223,26 +222,49 @@ async fn ten_resizes_under_load_are_not_noticed() {
     .await;
 }
 
+/// Each death comes when the new table is in use, and has nearly everything still to get.
 #[tokio::test(flavor = "multi_thread")]
-async fn three_deaths_under_load_are_not_noticed() {
+async fn three_deaths_in_the_middle_of_a_resize_under_load_are_not_noticed() {
     unnoticed("deaths", async |agent, connection| {
-        for _death in 0..3 {
+        fill(agent, 100_000);
+        let documents = Documents::<Desired>::open(connection).await.unwrap();
+        for entries in 200_001..=200_003 {
+            documents.put(NODE, &Desired { conntrack_entries: Some(entries) }).await.unwrap();
+            wait_for("the new table is in use", || table(agent, CURRENT).1 == entries);
             agent.kill();
+            assert!(RETIRING.iter().any(|slot| table(agent, *slot).1 > 1), "the resize was over already");
             agent.start();
             ready(connection).await;
-            let inserted = async || status(connection).await.counters["inserted"];
-            let before = inserted().await;
-            until("the table goes on", inserted, |now| *now > before + 100).await;
+            let capacities = async || capacities(connection).await;
+            until("the tables are resized", capacities, |max| max.iter().all(|max| *max == u64::from(entries))).await;
         }
+        assert!(table(agent, CURRENT).0.keys().count() > 100_000 + HELD, "all are in the table in use");
     })
     .await;
 }
 
+async fn capacities(connection: &Connection) -> Vec<u64> {
+    status(connection).await.tables.into_iter().map(|table| table.max).collect()
+}
+
+/// The pinned IPv4 table in a slot, and its capacity.
+fn table(agent: &Agent, slot: u32) -> (Table<4>, u32) {
+    let slots = || Map::ArrayOfMaps(MapData::from_pin(agent.pins.join("FLOWS_V4")).unwrap());
+    let table: MapData = ArrayOfMaps::try_from(slots()).unwrap().get(&slot, 0).unwrap();
+    let capacity = table.info().unwrap().max_entries();
+    (ArrayOfMaps::<_, Table<4>>::try_from(slots()).unwrap().get(&slot, 0).unwrap(), capacity)
+}
+
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+    }
+}
+
 /// Entries that are not expired for a long time, straight into the pinned table.
 fn fill(agent: &Agent, entries: u32) {
-    let slots = Map::ArrayOfMaps(MapData::from_pin(agent.pins.join("FLOWS_V4")).unwrap());
-    let slots = ArrayOfMaps::<_, Table<4>>::try_from(slots).unwrap();
-    let mut table = slots.get(&CURRENT, 0).unwrap();
+    let (mut table, _) = table(agent, CURRENT);
     let flow = Flow { last_seen_jiffies: u64::MAX, state: State::Established as u8, ..Flow::default() };
     for number in 0..entries {
         let (key, _) = FlowKey::canonical(number.to_be_bytes(), [10, 8, 0, 1], [1, 1], [2, 2], 6);
@@ -261,7 +283,7 @@ async fn events_do_not_wait_for_a_walk_over_a_large_table() {
     thread::spawn(move || echo(&listener));
     agent.start();
     ready(&connection).await;
-    fill(&agent, 300_000);
+    fill(&agent, 500_000);
 
     let mut flows = connection.client().subscribe(Wildcard::Flows.to_string()).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -281,10 +303,14 @@ async fn events_do_not_wait_for_a_walk_over_a_large_table() {
             (events, Duration::from_nanos(longest_ns))
         }
     });
+    let documents = Documents::<Desired>::open(&connection).await.unwrap();
     let mut walks = Vec::new();
-    for _walk in 0..3 {
+    for entries in 600_001..=600_002 {
         let start = Instant::now();
-        ask(&connection, NODE, &TopConntrack { limit: 10 }).await.unwrap();
+        documents.put(NODE, &Desired { conntrack_entries: Some(entries) }).await.unwrap();
+        wait_for("the table is resized", || {
+            table(&agent, CURRENT).1 == entries && RETIRING.iter().all(|slot| table(&agent, *slot).1 == 1)
+        });
         walks.push(start.elapsed());
     }
     stop.store(true, Ordering::Relaxed);
