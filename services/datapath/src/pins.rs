@@ -3,13 +3,63 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aya::maps::{Array, MapData, MapError, MapInfo};
-use synscope_abi::settings::Settings;
-use synscope_abi::{ABI_VERSION, counter};
+use aya::maps::{Array, ArrayOfMaps, MapData, MapError, MapInfo, MapType};
+use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
+use synscope_abi::settings::{CURRENT, Settings, TABLE_SLOTS};
+use synscope_abi::{ABI_VERSION, EVENT_RING_BYTES, PENDING_ENTRIES, counter};
 
-/// Pinned maps in the order they are checked. The event ring is among them: what a dead process did not read yet is
-/// read by the next one.
-const PINNED: [&str; 7] = ["SETTINGS", "FLOWS_V4", "FLOWS_V6", "PENDING_V4", "PENDING_V6", "COUNTS", "EVENTS"];
+/// `BPF_F_NO_PREALLOC`: how tables are made.
+const NO_PREALLOC: u32 = 1;
+
+/// What a map is like.
+#[derive(Clone, Copy)]
+struct Shape {
+    kind: MapType,
+    key: usize,
+    value: usize,
+    /// None where it may be any.
+    entries: Option<usize>,
+    flags: u32,
+}
+
+const fn shape<K, V>(kind: MapType, entries: usize) -> Shape {
+    Shape { kind, key: size_of::<K>(), value: size_of::<V>(), entries: Some(entries), flags: 0 }
+}
+
+const fn table<const N: usize>() -> Shape {
+    let (key, value) = (size_of::<FlowKey<N>>(), size_of::<Flow>());
+    Shape { kind: MapType::Hash, key, value, entries: None, flags: NO_PREALLOC }
+}
+
+/// A map that is pinned, and for slots of tables what is in them.
+struct Pinned {
+    name: &'static str,
+    shape: Shape,
+    table: Option<Shape>,
+}
+
+impl Pinned {
+    const fn new(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, table: None }
+    }
+
+    const fn slots(name: &'static str, table: Shape) -> Self {
+        let shape = shape::<u32, u32>(MapType::ArrayOfMaps, TABLE_SLOTS as usize);
+        Self { name, shape, table: Some(table) }
+    }
+}
+
+/// In the order they are checked. The event ring is among them: what a dead process did not read yet is read by the next
+/// one.
+const PINNED: [Pinned; 7] = [
+    Pinned::new("SETTINGS", shape::<u32, Settings>(MapType::Array, 1)),
+    Pinned::slots("FLOWS_V4", table::<4>()),
+    Pinned::slots("FLOWS_V6", table::<16>()),
+    Pinned::new("PENDING_V4", shape::<PendingKey<4>, Pending>(MapType::LruHash, PENDING_ENTRIES)),
+    Pinned::new("PENDING_V6", shape::<PendingKey<16>, Pending>(MapType::LruHash, PENDING_ENTRIES)),
+    Pinned::new("COUNTS", shape::<u32, u64>(MapType::PerCpuArray, counter::COUNTERS)),
+    Pinned::new("EVENTS", shape::<(), ()>(MapType::RingBuf, EVENT_RING_BYTES)),
+];
 
 /// Why pinned state is not adopted.
 #[derive(Debug, thiserror::Error)]
@@ -41,29 +91,29 @@ pub enum PinError {
         found: u32,
     },
     /// A pin of our name is another kind of map.
-    #[error("{path} is not the map this program made: {what} is {found}, expected {expected}")]
+    #[error("{path} is not the map this program made: its {what} is {found}, expected {expected}")]
     Foreign {
         /// The pin.
         path: PathBuf,
         /// Which property differs.
         what: &'static str,
         /// Its value there.
-        found: u32,
+        found: usize,
         /// Its value here.
-        expected: u32,
+        expected: usize,
     },
 }
 
 /// Makes the folder, checks what is pinned there already, and tells where each map is to be pinned.
 pub fn prepare(folder: &Path) -> Result<Vec<(&'static str, PathBuf)>, PinError> {
     fs::create_dir_all(folder).map_err(|source| PinError::Folder { path: folder.to_owned(), source })?;
-    let pins = PINNED.map(|name| (name, folder.join(name)));
-    for (name, path) in &pins {
+    for pinned in PINNED {
+        let path = folder.join(pinned.name);
         if path.exists() {
-            check(folder, name, path)?;
+            check(folder, &pinned, &path)?;
         }
     }
-    Ok(pins.into())
+    Ok(PINNED.map(|pinned| (pinned.name, folder.join(pinned.name))).into())
 }
 
 /// Removes all that is pinned in the folder, and the folder: programs come off their interfaces, tables are forgotten.
@@ -77,11 +127,11 @@ pub fn remove(folder: &Path) -> Result<(), PinError> {
     }
 }
 
-fn check(folder: &Path, name: &str, path: &Path) -> Result<(), PinError> {
+fn check(folder: &Path, pinned: &Pinned, path: &Path) -> Result<(), PinError> {
     let open = |source| PinError::Open { path: path.to_owned(), source };
     let info = MapInfo::from_pin(path).map_err(open)?;
-    if name == "SETTINGS" {
-        expect(path, "value size", info.value_size(), size_of_u32::<Settings>())?;
+    pinned.shape.expect(path, &info)?;
+    if pinned.name == "SETTINGS" {
         let map = aya::maps::Map::Array(MapData::from_pin(path).map_err(open)?);
         let settings = Array::<_, Settings>::try_from(map).map_err(open)?.get(&0, 0).map_err(open)?;
         // Zero: the process that made it died before it wrote its settings.
@@ -89,20 +139,36 @@ fn check(folder: &Path, name: &str, path: &Path) -> Result<(), PinError> {
             return Err(PinError::Version { folder: folder.to_owned(), found: settings.abi_version });
         }
     }
-    if name == "COUNTS" {
-        let expected = u32::try_from(counter::COUNTERS).unwrap_or(u32::MAX);
-        expect(path, "number of counters", info.max_entries(), expected)?;
+    if let Some(table) = pinned.table {
+        let map = aya::maps::Map::ArrayOfMaps(MapData::from_pin(path).map_err(open)?);
+        let slots: ArrayOfMaps<_, MapData> = ArrayOfMaps::try_from(map).map_err(open)?;
+        match slots.get(&CURRENT, 0) {
+            Ok(current) => table.expect(path, &current.info().map_err(open)?)?,
+            // The process that made it died before it put one in.
+            Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(open(error)),
+        }
     }
     Ok(())
 }
 
-fn expect(path: &Path, what: &'static str, found: u32, expected: u32) -> Result<(), PinError> {
-    if found == expected {
-        return Ok(());
+impl Shape {
+    fn expect(&self, path: &Path, found: &MapInfo) -> Result<(), PinError> {
+        let kind = found.map_type().map_err(|source| PinError::Open { path: path.to_owned(), source })?;
+        let properties = [
+            ("type", kind as usize, self.kind as usize),
+            ("key size", number(found.key_size()), self.key),
+            ("value size", number(found.value_size()), self.value),
+            ("number of entries", number(found.max_entries()), self.entries.unwrap_or(number(found.max_entries()))),
+            ("set of flags", number(found.map_flags()), number(self.flags)),
+        ];
+        match properties.into_iter().find(|(_, found, expected)| found != expected) {
+            None => Ok(()),
+            Some((what, found, expected)) => Err(PinError::Foreign { path: path.to_owned(), what, found, expected }),
+        }
     }
-    Err(PinError::Foreign { path: path.to_owned(), what, found, expected })
 }
 
-fn size_of_u32<T>() -> u32 {
-    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+fn number(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
 }

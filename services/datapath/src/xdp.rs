@@ -26,7 +26,7 @@ pub enum XdpError {
     Load(#[from] EbpfError),
     /// The kernel refused the program; it needs 5.18 (`bpf_xdp_load_bytes`).
     #[error("the kernel refused the XDP program, which needs 5.18")]
-    Old(#[source] ProgramError),
+    Old(#[source] io::Error),
     /// What the interface is cannot be told.
     #[error("cannot look at {interface}")]
     Look {
@@ -76,7 +76,11 @@ impl Passing {
     /// Loads it.
     pub fn load() -> Result<Self, XdpError> {
         let mut ebpf = Ebpf::load(OBJECT)?;
-        program(&mut ebpf)?.load().map_err(XdpError::Old)?;
+        program(&mut ebpf)?.load().map_err(|error| match error {
+            // Without the verifier's log: it is long, and the helper that is missing is known.
+            ProgramError::LoadError { io_error, .. } => XdpError::Old(io_error),
+            error => error.into(),
+        })?;
         Ok(Self { ebpf, interfaces: BTreeMap::new() })
     }
 

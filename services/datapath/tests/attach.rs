@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
-use aya::{Ebpf, maps::Array};
 use netns::{Line, within};
 use nix::libc;
 use synscope_abi::counter::Counter;
@@ -21,6 +22,7 @@ use synscope_bus::command::datapath::HookStatus;
 use synscope_datapath::attach::{self, Hook, Mechanism};
 use synscope_datapath::interfaces::{Interfaces, Xdp};
 use synscope_datapath::kernel::{Kernel, KernelError, Options};
+use synscope_datapath::pins::PinError;
 use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
 
 static BEHIND: &[u8] = aya::include_bytes_aligned!(env!("DATAPATH_EBPF_BEHIND"));
@@ -287,4 +289,31 @@ fn pins_of_another_abi_version_are_refused_by_name() {
         other => panic!("{other:?}"),
     };
     assert!(error.contains("999") && error.contains("remove that folder"), "{error}");
+}
+
+#[test]
+fn a_foreign_map_in_the_place_of_ours_is_refused_by_what_differs() {
+    let pins = Pins::new("foreign");
+    std::fs::create_dir(&pins.0).unwrap();
+    let refused = |name: &str, pin: &dyn Fn(&std::path::Path)| {
+        let path = pins.0.join(name);
+        pin(&path);
+        let refused = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) });
+        std::fs::remove_file(&path).unwrap();
+        match refused {
+            Err(KernelError::Pin(error @ PinError::Foreign { .. })) => error.to_string(),
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    let hash = |path: &std::path::Path| HashMap::<_, u32, u32>::create(4, 0).unwrap().pin(path).unwrap();
+    for name in ["SETTINGS", "FLOWS_V4", "FLOWS_V6", "PENDING_V4", "PENDING_V6", "COUNTS", "EVENTS"] {
+        let why = refused(name, &hash);
+        assert!(why.contains(name) && why.contains("its type is 1, expected"), "{why}");
+    }
+    // Right but for one property; the kernel would take the first two.
+    let why = refused("SETTINGS", &|path| Array::<_, u64>::create(1, 0).unwrap().pin(path).unwrap());
+    assert!(why.contains("its value size is 8"), "{why}");
+    let why = refused("COUNTS", &|path| PerCpuArray::<_, u64>::create(2, 0).unwrap().pin(path).unwrap());
+    assert!(why.contains("its number of entries is 2"), "{why}");
+    std::fs::create_dir_all(&pins.0).unwrap();
 }

@@ -175,6 +175,10 @@ impl Life {
     /// What it says about itself.
     pub fn health(&self) -> Health {
         let state = self.state();
+        let mut degradations = state.degradations.clone();
+        for outbox in &state.outboxes {
+            degradations.extend(outbox.trouble().map(|why| (outbox.subject().to_owned(), why)));
+        }
         Health {
             service: self.service.to_owned(),
             node: self.node.clone(),
@@ -183,7 +187,7 @@ impl Life {
             phase: state.phase,
             started_unix_ns: self.started_unix_ns,
             nats_connected: self.connection.is_connected(),
-            degradations: state.degradations.clone(),
+            degradations,
             outboxes: state.outboxes.iter().map(|outbox| (outbox.subject().to_owned(), outbox.counts())).collect(),
         }
     }

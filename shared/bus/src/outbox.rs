@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::connection::Connection;
 use crate::envelope::{self, Encoded, EnvelopeError, PublisherId};
 use crate::message::Message;
 use crate::sequence::Numbering;
-use crate::streams::Stream;
+use crate::streams::{Stream, StreamError};
 use crate::subject::Subject;
 
 /// Messages between two round trips.
@@ -71,6 +72,7 @@ struct State {
     bytes: usize,
     numbering: Numbering,
     counts: Counts,
+    trouble: Option<String>,
 }
 
 /// The messages for one subject.
@@ -89,8 +91,8 @@ impl Outbox {
     /// An empty outbox that holds at most `bound_bytes` of payload.
     #[must_use]
     pub fn new(subject: &Subject, publisher: PublisherId, bound_bytes: usize) -> Arc<Self> {
-        let state =
-            State { queue: VecDeque::new(), bytes: 0, numbering: Numbering::default(), counts: Counts::default() };
+        let (numbering, counts) = (Numbering::default(), Counts::default());
+        let state = State { queue: VecDeque::new(), bytes: 0, numbering, counts, trouble: None };
         Arc::new(Self {
             subject: subject.to_string(),
             stream: Stream::of(subject),
@@ -131,6 +133,12 @@ impl Outbox {
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Why a server that is there stores nothing; none when it does.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.state().trouble.clone()
     }
 
     /// Returns when nothing waits any more.
@@ -176,7 +184,7 @@ impl Outbox {
             // where somebody else subscribes, the message is taken, and nobody says that it was not stored.
             if ensured.as_ref() != Some(&life) {
                 if let Err(error) = stream.ensure(&jetstream).await {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "nothing can be stored");
+                    self.complain(&error);
                     tokio::time::sleep(STORE_AGAIN).await;
                     continue;
                 }
@@ -256,10 +264,22 @@ impl Outbox {
         Err(SendError::Closed)
     }
 
+    /// Notes why nothing is stored, and logs it when it is news.
+    fn complain(&self, error: &StreamError) {
+        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+        let why = format!("nothing is stored: {error}{source}");
+        let mut state = self.state();
+        if state.trouble.as_ref() != Some(&why) {
+            tracing::warn!(subject = self.subject, why, "messages wait");
+            state.trouble = Some(why);
+        }
+    }
+
     /// Takes out what was sent. What the bound took out meanwhile was sent all the same, and is counted as dropped:
     /// the smaller claim.
     fn settle(&self, last: u64) {
         let mut state = self.state();
+        state.trouble = None;
         while state.queue.front().is_some_and(|(number, _)| *number <= last) {
             if let Some((_, sent)) = state.queue.pop_front() {
                 state.bytes -= sent.payload.len();

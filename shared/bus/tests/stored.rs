@@ -45,6 +45,30 @@ async fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     timeout(DEADLINE, probed).await.unwrap_or_else(|_| panic!("{what}: not within {DEADLINE:?}"))
 }
 
+/// A server that takes messages and does not store them is said in the health, and so is that it stores again.
+#[tokio::test]
+async fn why_nothing_is_stored_is_in_the_health() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
+    let outbox = Outbox::new(&Subject::Signal(node()), PublisherId::begin(node()), 1 << 20);
+    let jetstream = jetstream::new(connection.client().clone());
+    let name = "somebody-elses".to_owned();
+    let subjects = vec!["synscope.signal.>".to_owned()];
+    let theirs = jetstream::stream::Config { name: name.clone(), subjects, ..jetstream::stream::Config::default() };
+    jetstream.create_stream(theirs).await.unwrap();
+
+    life.send(&outbox);
+    outbox.put(&NodeSignals::default()).unwrap();
+    let why = until("the trouble is told", || life.health().degradations.get(outbox.subject()).cloned()).await;
+    assert!(why.contains("SYNSCOPE_SIGNALS") && why.contains("overlap"), "{why}");
+    jetstream.delete_stream(name).await.unwrap();
+    until("the message is stored", || (outbox.counts().sent == 1).then_some(())).await;
+    assert_eq!(life.health().degradations.len(), 0);
+}
+
 /// The server is killed with -9 again and again while messages go out: what is settled as stored is on its disk.
 #[tokio::test]
 async fn what_is_settled_survives_the_servers_death() {

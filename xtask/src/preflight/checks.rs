@@ -23,6 +23,8 @@ pub(super) fn all(node: &Node) -> Vec<Check> {
         memlock(node),
         tcx(node),
         walk(node),
+        tunnels(node),
+        xdp(node),
         jit(node),
         btf(node),
         lockdown(node),
@@ -140,11 +142,43 @@ fn jit(node: &Node) -> Check {
     }
 }
 
-fn btf(node: &Node) -> Check {
-    if node.btf {
-        return Check::ok("BTF", "/sys/kernel/btf/vmlinux");
+fn tunnels(node: &Node) -> Check {
+    if node.version >= (5, 14) {
+        return Check::ok("tunnels", "ipip, sit, GRE, ip6tnl");
     }
-    Check::lost("BTF", "none", "no traces of kernel functions", "run a kernel with CONFIG_DEBUG_INFO_BTF=y")
+    Check::lost(
+        "tunnels",
+        "no (5.14)",
+        "ipip, sit, GRE and ip6tnl devices are not observed, the packets that carry them are",
+        "run kernel 5.14 or newer, or attach to the devices below them",
+    )
+}
+
+fn xdp(node: &Node) -> Check {
+    if node.version >= (5, 18) {
+        return Check::ok("XDP", "loads");
+    }
+    Check::lost("XDP", "no (5.18)", "xdp = true attaches nothing", "run kernel 5.18 or newer, or leave it off")
+}
+
+fn btf(node: &Node) -> Check {
+    if !node.btf {
+        return Check::lost(
+            "BTF",
+            "none",
+            "no drops by reason, no traces of kernel functions",
+            "run a kernel with CONFIG_DEBUG_INFO_BTF=y",
+        );
+    }
+    if node.version < (5, 17) {
+        return Check::lost(
+            "BTF",
+            "without drop reasons (5.17)",
+            "dropped packets are not observed",
+            "run kernel 5.17 or newer",
+        );
+    }
+    Check::ok("BTF", "/sys/kernel/btf/vmlinux")
 }
 
 fn lockdown(node: &Node) -> Check {
@@ -328,6 +362,19 @@ mod tests {
         ];
         for (name, node) in cases {
             assert_eq!(only(&node), (name.to_owned(), State::Lost));
+        }
+    }
+
+    #[test]
+    fn each_kernel_loses_what_the_table_in_the_docs_says() {
+        let docs = include_str!("../../../docs/operations.md");
+        for (version, name) in
+            [((5, 12), "sweep"), ((5, 13), "tunnels"), ((5, 16), "BTF"), ((5, 17), "XDP"), ((6, 5), "tcx")]
+        {
+            let lost = |version| states(&Node { version, ..good() }).iter().any(|(lost, _)| lost == name);
+            let next = (version.0, version.1 + 1);
+            assert!(lost(version) && !lost(next), "{name}");
+            assert!(docs.contains(&format!("\n| {}.{} | ", next.0, next.1)), "{name} is not in the docs' table");
         }
     }
 

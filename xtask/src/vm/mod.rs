@@ -21,6 +21,7 @@ pub(crate) use suite::Suite;
 
 /// What a guest can run.
 pub(crate) struct Machine {
+    release: Release,
     kernel: Kernel,
 }
 
@@ -30,7 +31,12 @@ impl Machine {
         ensure!(env::consts::ARCH == "x86_64", "only x86_64 machines are emulated, this is {}", env::consts::ARCH);
         ensure!(nix::unistd::geteuid().is_root(), "must run as root: virtiofsd serves the whole file tree");
         tools()?;
-        Ok(Self { kernel: Kernel::fetch(release)? })
+        Ok(Self { release, kernel: Kernel::fetch(release)? })
+    }
+
+    /// Its kernel line.
+    pub(crate) fn release(&self) -> Release {
+        self.release
     }
 
     /// Runs a command in the current folder and returns its exit code; its output goes to ours.

@@ -7,25 +7,37 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Machine;
+use super::{Machine, Release};
 use crate::apt::{checked, output};
 use crate::ebpf::root;
 
-/// The tests that load and attach, and which of them: those of `devices` that other kernels can and this one cannot, and
-/// of the whole service what it says about its kernel.
 const PACKAGE: &str = "synscope-datapath";
-const TESTS: [(&str, &[&str]); 4] = [
-    ("kernel", &[]),
-    ("attach", &[]),
-    ("devices", &["--ignored"]),
-    ("service", &["what_this_kernel_cannot_do_is_in_status_and_health"]),
+
+/// A test program, the arguments it gets, and the kernels that it runs on.
+struct Test {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    on: &'static [Release],
+}
+
+/// All that load and attach; of `devices` those that this kernel has no devices for; of the whole service what it says
+/// about kernels that lack something.
+const TESTS: [Test; 4] = [
+    Test { name: "kernel", arguments: &[], on: &Release::ALL },
+    Test { name: "attach", arguments: &[], on: &Release::ALL },
+    Test { name: "devices", arguments: &["--ignored"], on: &[Release::V6_12] },
+    Test {
+        name: "service",
+        arguments: &["what_this_kernel_cannot_do_is_in_status_and_health"],
+        on: &[Release::V5_10, Release::V6_1],
+    },
 ];
 /// What they start.
 const EXAMPLE: &str = "hold";
 
 /// Test programs that were built.
 pub(crate) struct Suite {
-    programs: Vec<(PathBuf, &'static [&'static str])>,
+    programs: Vec<(PathBuf, Test)>,
 }
 
 impl Suite {
@@ -38,21 +50,22 @@ impl Suite {
         };
         checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
         let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
-        let messages = output(tests.args(TESTS.iter().flat_map(|(name, _)| ["--test", name])))?;
+        let messages = output(tests.args(TESTS.iter().flat_map(|test| ["--test", test.name])))?;
         let built = programs(&messages, PACKAGE)?;
         let mut programs = Vec::new();
-        for (name, arguments) in TESTS {
-            let path = built.get(name).with_context(|| format!("of the test {name} cargo built nothing"))?;
-            programs.push((path.clone(), arguments));
+        for test in TESTS {
+            let path =
+                built.get(test.name).with_context(|| format!("of the test {} cargo built nothing", test.name))?;
+            programs.push((path.clone(), test));
         }
         Ok(Self { programs })
     }
 
     /// Runs them, with more arguments for each, one test at a time; returns the first exit code that is not 0.
     pub(crate) fn run(&self, machine: &Machine, arguments: &[String], limit: Duration) -> Result<u8> {
-        for (program, own) in &self.programs {
+        for (program, test) in self.programs.iter().filter(|(_, test)| test.on.contains(&machine.release())) {
             let mut command = vec![program.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
-            command.extend(own.iter().map(ToString::to_string));
+            command.extend(test.arguments.iter().map(ToString::to_string));
             command.extend_from_slice(arguments);
             let code = machine.run(&command, limit)?;
             if code != 0 {

@@ -9,12 +9,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts on the port, with `JetStream` on the folder.
+    /// Starts on the port, with `JetStream` on the folder. Streams reserve what they may hold: by itself the server
+    /// offers what the disk has, which is less in an emulated machine.
     pub(crate) fn start(port: u16, store: &Path) -> Self {
+        let settings = store.join("nats.conf");
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", max_file_store: 16GB }}\n",
+            store.display()
+        );
+        std::fs::write(&settings, text).unwrap();
         let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
         let child = Command::new(&binary)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(store)
+            .arg("-c")
+            .arg(settings)
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", binary.display()));
