@@ -12,7 +12,10 @@ impl Server {
     /// Starts on the port, with `JetStream` on the folder.
     pub(crate) fn start(port: u16, store: &Path) -> Self {
         let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
-        let child = Command::new(&binary)
+        // A test that is killed takes its server with it.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(&binary)
             .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
             .arg(store)
             .stderr(Stdio::null())
