@@ -2,6 +2,7 @@
 //! costs, measured in the same run. `cargo xtask bench` builds and starts this.
 
 mod allocations;
+mod document;
 mod edges;
 mod floor;
 mod iterator;
@@ -19,6 +20,7 @@ mod stream;
 mod sweep;
 mod traffic;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
@@ -38,6 +40,9 @@ struct Arguments {
     /// 1,000.
     #[arg(long)]
     full: bool,
+    /// Writes the table into this document, between its marks; of all groups, so that all figures are of one run.
+    #[arg(long, conflicts_with = "names")]
+    markdown: Option<PathBuf>,
     /// Groups to run; all unless told otherwise.
     #[arg(value_parser = GROUPS.map(|group| group.name))]
     names: Vec<String>,
@@ -83,6 +88,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         // A thread for each group: it may tie itself to a CPU, or move to another network namespace.
         let measured = thread::spawn(move || measure(full)).join();
         rows.extend(measured.map_err(|_panic| anyhow!("{name} panicked"))?.context(name)?);
+    }
+    if let Some(path) = &arguments.markdown {
+        let how = format!("cargo xtask bench{}", if arguments.full { " --full" } else { "" });
+        document::write(path, &rows, &how)?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);

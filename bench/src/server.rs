@@ -19,7 +19,10 @@ impl Server {
         let binary = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/nats-server"));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let store = tempfile::tempdir()?;
-        let child = Command::new(binary)
+        // A bench that is killed takes its server with it.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(binary)
             .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
             .arg(store.path())
             .stderr(Stdio::null())

@@ -9,24 +9,40 @@ use anyhow::{Context, Result, ensure};
 
 use crate::netns::Netns;
 
-/// A namespace whose forwarded packets are tracked, and a file of entries that fill its table.
+/// Room that is left for real connections until the table is filled.
+const ROOM: u32 = 16_384;
+
+/// States in which real connections are when they have ended; entries in them stay, so that none makes room in a burst.
+const ENDED: [&str; 5] = ["close", "close_wait", "fin_wait", "last_ack", "time_wait"];
+/// Longer than a run between two bursts, seconds.
+const STAY_S: &str = "300";
+
+/// A namespace whose forwarded packets are tracked, and files of entries that fill its table.
 #[derive(Debug)]
 pub(crate) struct NfConntrack {
     netns: PathBuf,
-    entries: tempfile::NamedTempFile,
+    /// Two seconds' work, done before a burst, so that the burst begins when it should.
+    most: tempfile::NamedTempFile,
+    rest: tempfile::NamedTempFile,
 }
 
 impl NfConntrack {
     /// Tracks what is forwarded, and writes the entries down; the limit is the host's.
     pub(crate) fn track(netns: &Netns) -> Result<Self> {
-        let this = Self { netns: netns.path(), entries: tempfile::NamedTempFile::new()? };
+        let this =
+            Self { netns: netns.path(), most: tempfile::NamedTempFile::new()?, rest: tempfile::NamedTempFile::new()? };
         let rules = "add table inet lab; add chain inet lab through { type filter hook forward priority 0; }; \
                      add rule inet lab through ct state new counter accept";
         this.run("nft", &[rules])?;
+        for state in ENDED {
+            netns.sysctl(&format!("net.netfilter.nf_conntrack_tcp_timeout_{state}"), STAY_S)?;
+        }
         let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").context("nf_conntrack")?;
         let limit: u32 = limit.trim().parse().context("nf_conntrack_max")?;
-        let mut lines = String::new();
+        ensure!(limit > ROOM, "nf_conntrack_max is {limit}: this scenario needs more than {ROOM}");
+        let (mut most, mut rest) = (String::new(), String::new());
         for number in 0..limit {
+            let lines = if number < limit - ROOM { &mut most } else { &mut rest };
             let [_, a, b, c] = number.to_be_bytes();
             writeln!(
                 lines,
@@ -36,14 +52,21 @@ impl NfConntrack {
                 1024 + u32::from(c),
             )?;
         }
-        fs::write(this.entries.path(), lines)?;
+        fs::write(this.most.path(), most)?;
+        fs::write(this.rest.path(), rest)?;
+        this.prepare()?;
         Ok(this)
     }
 
-    /// Fills the table; two seconds' work.
+    /// Fills the table but for some room, so that nothing is dropped yet.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        self.run("conntrack", &["-R", &self.most.path().display().to_string()])
+    }
+
+    /// Takes the room that was left.
     pub(crate) fn fill(&self) -> Result<()> {
-        // The last entries may not fit, because real connections are there as well.
-        let path = self.entries.path().display().to_string();
+        // The last entries do not fit, because real connections are there as well.
+        let path = self.rest.path().display().to_string();
         self.command("conntrack", &["-R", &path]).output().context("`conntrack` of the package conntrack")?;
         Ok(())
     }

@@ -21,7 +21,10 @@ pub(crate) struct Outsider {
 impl Outsider {
     /// Starts it; all kinds of events must come.
     pub(crate) fn start(program: &Path, nats_port: u16) -> Result<Self> {
-        let child = Command::new(program)
+        // A lab that is killed takes its subscriber with it.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(program)
             .args(["--server", &format!("nats://127.0.0.1:{nats_port}"), "--require"])
             .args(KINDS)
             .stdin(Stdio::null())

@@ -148,6 +148,9 @@ impl Stage {
         during?;
         // SYNs sent again need a little longer.
         self.wait((start + scenario.burst + Duration::from_secs(4)).min(until), &mut |_| false)?;
+        if let Some(table) = &self.nf_conntrack {
+            table.prepare()?;
+        }
         let (slow_by_now, failed_by_now) = self.slow_and_failed();
         let (slow, failed) = (slow_by_now - slow, failed_by_now - failed);
         say(&format!("burst {}: {slow} of order's connections took over 100 ms, {failed} failed", self.bursts));

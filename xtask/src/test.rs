@@ -1,14 +1,14 @@
 //! All tests, what they may have left behind, and what ran where.
 
 use std::fmt;
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::ebpf::root;
 use crate::lab;
+use crate::leftovers;
 use crate::vm::{Machine, Release, Suite};
 
 /// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
@@ -39,6 +39,7 @@ impl fmt::Display for Outcome {
 
 /// Runs every test of the workspace, then the kernel tests on other kernels, and says what ran where.
 pub(crate) fn run() -> Result<()> {
+    leftovers::remove()?;
     let mut outcomes = vec![(format!("all tests on this kernel ({})", this_kernel()?), here()?)];
     for arguments in LIVE_LABS {
         let scenario = arguments.join(" ");
@@ -53,6 +54,7 @@ pub(crate) fn run() -> Result<()> {
         println!("kernel tests on {}, in an emulated machine", release.name());
         outcomes.push((format!("kernel tests on {}", release.name()), elsewhere(release)));
     }
+    leftovers::remove()?;
     println!("\nwhat ran where:");
     for (what, outcome) in &outcomes {
         println!("  {what}: {outcome}");
@@ -83,7 +85,6 @@ fn here() -> Result<Outcome> {
         .current_dir(root())
         .status()
         .context("cannot run cargo")?;
-    clean()?;
     Ok(if status.success() { Outcome::Passed } else { Outcome::Failed("see above".to_owned()) })
 }
 
@@ -97,26 +98,6 @@ fn elsewhere(release: Release) -> Outcome {
         Ok(code) => Outcome::Failed(format!("exit code {code}")),
         Err(error) => Outcome::Failed(format!("{error:#}")),
     }
-}
-
-/// Namespaces and pins carry the tests' prefixes, so nothing of anyone else's is touched.
-fn clean() -> Result<()> {
-    for folder in ["/run/netns", "/sys/fs/bpf"] {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        for entry in entries {
-            let entry = entry.context(folder)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with("syn-t-") {
-                println!("a test left namespace {name}: removed");
-                let status = Command::new("ip").args(["netns", "del", &name]).status().context("ip")?;
-                ensure!(status.success(), "namespace {name} cannot be removed");
-            } else if name.starts_with("synscope-test-") {
-                println!("a test left pins in {folder}/{name}: removed");
-                fs::remove_dir_all(entry.path()).context(name)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -44,11 +44,11 @@ pub fn kfree_skb(ctx: RawTracePointContext) -> i32 {
     if let Some(count) = DROPS.get_ptr_mut(key) {
         // SAFETY: the slot is this CPU's; a drop in an interrupt that comes between may be missed, and only that.
         unsafe { *count += 1 };
-    } else if DROPS.insert(key, 1, 0).is_err() {
-        if let Some(refused) = REFUSED.get_ptr_mut(0) {
-            // SAFETY: as above.
-            unsafe { *refused += 1 };
-        }
+    } else if DROPS.insert(key, 1, 0).is_err()
+        && let Some(refused) = REFUSED.get_ptr_mut(0)
+    {
+        // SAFETY: as above.
+        unsafe { *refused += 1 };
     }
     0
 }

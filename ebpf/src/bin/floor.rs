@@ -292,9 +292,13 @@ pub struct Element {
 }
 
 /// Writes each entry of a table to the iterator's file, and is called once more at the end, without one.
+///
+/// # Safety
+///
+/// Only the kernel calls this, with a valid element.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
-pub extern "C" fn dump(element: *const Element) -> i32 {
+pub unsafe extern "C" fn dump(element: *const Element) -> i32 {
     // SAFETY: the kernel passes a valid context.
     let Element { meta, key, flow, .. } = unsafe { ptr::read(element) };
     if key.is_null() || flow.is_null() {

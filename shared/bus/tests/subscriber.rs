@@ -29,7 +29,8 @@ fn root() -> PathBuf {
 
 /// The subscriber, subscribed.
 fn subscriber(port: u16) -> Child {
-    let mut child = Command::new("python3")
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "python3"])
         .arg(root().join("examples/subscribe.py"))
         .args(["--server", &format!("nats://127.0.0.1:{port}"), "--seconds", "20"])
         .args(["--require", "flow", "slow", "edge", "signal", "incident"])

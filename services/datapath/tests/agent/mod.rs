@@ -48,7 +48,9 @@ impl Agent {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_synscope-datapath"));
+        // A test that is killed takes its agent with it.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_synscope-datapath")]);
         command.arg("--config").arg(self.config.path().join("datapath.toml"));
         command
     }

@@ -19,7 +19,10 @@ impl Server {
         );
         std::fs::write(&settings, text).unwrap();
         let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
-        let child = Command::new(&binary)
+        // A test that is killed takes its server with it.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(&binary)
             .arg("-c")
             .arg(settings)
             .stderr(Stdio::null())
