@@ -18,7 +18,7 @@ use synscope_bus::life::unix_now_ns;
 use synscope_bus::message::incident::{Incident, State};
 use tempfile::TempDir;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A server's place, which stays when the server goes.
 struct Place {
@@ -62,10 +62,8 @@ async fn incident_when(connection: &Connection, wanted: impl Fn(&Incident) -> bo
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    match tokio::time::timeout(DEADLINE, found).await {
-        Ok(incident) => incident,
-        Err(_elapsed) => panic!("no incident is as wanted: {seen:#?}"),
-    }
+    let found = tokio::time::timeout(DEADLINE, found).await.ok();
+    found.unwrap_or_else(|| panic!("no incident is as wanted: {seen:#?}"))
 }
 
 fn states(incident: &Incident) -> Vec<State> {
