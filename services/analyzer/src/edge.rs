@@ -11,12 +11,15 @@ use crate::case::{Case, View};
 use crate::causes::weigh;
 use crate::incident::Found;
 use crate::nodes::Nodes;
+use crate::recurrence::Rhythm;
 use crate::scale::Scale;
 use crate::series::Series;
 use crate::spikes::{is_complete, is_outage, seen_within, spikes, suffering};
 
 /// Spikes from which on there is an incident; an outage is one by itself.
 const SPIKES_MIN: usize = 3;
+/// Spikes that are rarer than that make one when chance would be as regular at most this often.
+const RARE_CHANCE_MAX: f64 = 0.005;
 /// Nodes that one edge is remembered from.
 const VIEWS_MAX: usize = 64;
 /// A spike that still changes is looked at again after this part of its age.
@@ -99,18 +102,13 @@ impl Edge {
         now_unix_ns: u64,
     ) -> Option<Found> {
         self.is_stale = false;
-        let complete = |series: &Series| {
+        let telling = |series: &Series| {
             let mut spikes = spikes(series, scale);
             spikes.retain(|spike| is_complete(spike, now_unix_ns, scale) || is_outage(spike, scale));
-            spikes
+            telling(spikes, scale, is_known, now_unix_ns)
         };
-        let is_enough = |spikes: &[Spike]| {
-            spikes.len() >= SPIKES_MIN
-                || is_known && !spikes.is_empty()
-                || spikes.iter().any(|spike| is_outage(spike, scale))
-        };
-        let candidates = self.views.iter().map(|seen| (seen, complete(&seen.series)));
-        let primary = candidates.filter(|(_, spikes)| is_enough(spikes));
+        let candidates = self.views.iter().map(|seen| (seen, telling(&seen.series)));
+        let primary = candidates.filter(|(_, spikes)| !spikes.is_empty());
         // The client's node sees all of a connection; then whoever saw most.
         let (Seen { vantage, node, series }, spikes) = primary
             .max_by_key(|(seen, spikes)| (seen.vantage == Vantage::Client, sum(spikes), Reverse(seen.node.clone())))?;
@@ -163,6 +161,25 @@ impl Edge {
         let seen = self.views.iter().find(|seen| seen.vantage == vantage && *seen.node == *node)?;
         Some(seen.series.points(from_unix_ns, to_unix_ns))
     }
+}
+
+/// Those of the spikes that make an incident, or are news of a known one; none where they do neither.
+///
+/// Three of the last hours do. What comes more rarely has to come so regularly that it is no chance: in a day, three
+/// servers restart. Then older ones count as well, which would otherwise only blur how often it is by now.
+fn telling(mut spikes: Vec<Spike>, scale: &Scale, is_known: bool, now_unix_ns: u64) -> Vec<Spike> {
+    let since = now_unix_ns.saturating_sub(scale.history_ns);
+    let recent = spikes.partition_point(|spike| spike.end_unix_ns < since);
+    if !is_rhythmic(&spikes, scale) {
+        spikes.drain(..recent);
+        let is_enough = spikes.len() >= SPIKES_MIN || is_known || spikes.iter().any(|spike| is_outage(spike, scale));
+        spikes.truncate(if is_enough { spikes.len() } else { 0 });
+    }
+    spikes
+}
+
+fn is_rhythmic(spikes: &[Spike], scale: &Scale) -> bool {
+    spikes.len() >= SPIKES_MIN && Rhythm::of(spikes, scale).chance() <= RARE_CHANCE_MAX
 }
 
 fn sum(spikes: &[Spike]) -> u64 {

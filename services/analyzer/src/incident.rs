@@ -287,11 +287,16 @@ fn comeback(incident: &Incident, from_unix_ns: u64) -> Option<Spike> {
     after.into_iter().find(|spike| suffering(spike) * 5 >= median)
 }
 
-/// The spikes that are known by now: what an edge shows, and what it did not remember of those before. The latest.
+/// The spikes that are known by now: what an edge shows, and what it does not remember of those before. The latest.
 fn joined(before: &[Spike], now: &[Spike]) -> Vec<Spike> {
-    let first = now.first().map_or(u64::MAX, |spike| spike.start_unix_ns);
-    let all: Vec<Spike> = before.iter().filter(|spike| spike.end_unix_ns <= first).chain(now).copied().collect();
-    all.get(all.len().saturating_sub(SPIKES_MAX)..).unwrap_or_default().to_vec()
+    let is_other = |spike: &&Spike| !now.iter().any(|other| meets(spike, other));
+    let mut all: Vec<Spike> = before.iter().filter(is_other).chain(now).copied().collect();
+    all.sort_by_key(|spike| spike.start_unix_ns);
+    all.split_off(all.len().saturating_sub(SPIKES_MAX))
+}
+
+const fn meets(a: &Spike, b: &Spike) -> bool {
+    a.start_unix_ns < b.end_unix_ns && b.start_unix_ns < a.end_unix_ns
 }
 
 fn step(incident: &mut Incident, time_unix_ns: u64, state: State, what: String) {
@@ -315,8 +320,6 @@ fn period(incident: &Incident, scale: &Scale) -> u64 {
 /// Whether at least two thirds of the fewer spikes meet one of the others.
 fn overlap(a: &[Spike], b: &[Spike]) -> bool {
     let (few, many) = if a.len() < b.len() { (a, b) } else { (b, a) };
-    let meets = |spike: &&Spike| {
-        many.iter().any(|other| other.start_unix_ns < spike.end_unix_ns && spike.start_unix_ns < other.end_unix_ns)
-    };
+    let meets = |spike: &&Spike| many.iter().any(|other| meets(spike, other));
     !few.is_empty() && few.iter().filter(meets).count() * 3 >= few.len() * 2
 }

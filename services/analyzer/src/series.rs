@@ -33,6 +33,8 @@ const FAILED_PERCENT: u64 = 20;
 const BLOCK: u64 = 30;
 /// Blocks that are remembered: the history's.
 const BLOCKS_MAX: usize = 24;
+/// Blocks before which it is not known how many handshakes usually fail, because they are told minutes late.
+const BLOCKS_MIN: usize = 3;
 /// An edge that is anomalous for so many buckets on end has a new normal.
 const NEW_NORMAL: usize = 180;
 
@@ -145,8 +147,7 @@ impl Series {
         whole.n += u64::from(before.n);
         whole.failed += u64::from(before.failed);
         let suffering = self.suffering(&whole) + u64::from(before.suffering);
-        self.history.note_suffering(start, suffering - u64::from(before.suffering));
-        self.note_block(start, handshakes(part), suffering - u64::from(before.suffering));
+        self.note(part);
         // What began before all that is remembered as it came can make no spike any more.
         if is_anomalous(&whole, suffering) && start + self.scale.history_ns > self.asked_unix_ns {
             self.changed = true;
@@ -287,14 +288,19 @@ impl Series {
     /// Slow connections, dropped SYNs, and failed handshakes where they are many, on an edge that is known to work:
     /// what never worked is a wrong address, and no outage.
     pub fn suffering(&self, bucket: &EdgeBucket) -> u64 {
+        let are_many = bucket.failed * 100 >= (bucket.n + bucket.failed) * FAILED_PERCENT;
+        let is_usual_known = self.is_known() && self.blocks.len() >= BLOCKS_MIN;
+        let failed = if are_many && is_usual_known { bucket.failed } else { 0 };
+        self.slow_or_dropped(bucket) + failed
+    }
+
+    fn slow_or_dropped(&self, bucket: &EdgeBucket) -> u64 {
         // What is slow is never below this, and most buckets hold nothing above it: they cost no quantiles of the past.
         let never_slow_ns = self.slow_above_ns.min(SLOW_MIN_NS);
         let slowest_ns = bucket.latency_ns.quantile(1000);
         let none_slow = slowest_ns.is_none_or(|slowest_ns| slowest_ns <= never_slow_ns);
         let slow = if none_slow { 0 } else { bucket.latency_ns.count_above(self.slow_ns()) };
-        let many = bucket.failed * 100 >= (bucket.n + bucket.failed) * FAILED_PERCENT;
-        let failed = if many && self.is_known() { bucket.failed } else { 0 };
-        slow + bucket.dropped + failed
+        slow + bucket.dropped
     }
 
     fn judge_oldest(&mut self) {
@@ -302,10 +308,7 @@ impl Series {
         let start = bucket.start_unix_ns;
         self.judged_unix_ns = self.judged_unix_ns.max(start + bucket.length_ns);
         let suffering = self.suffering(&bucket);
-        self.note_block(start, handshakes(&bucket), suffering);
-        if suffering > 0 {
-            self.history.note_suffering(start, suffering);
-        }
+        self.note(&bucket);
         if !is_anomalous(&bucket, suffering) {
             self.on_end = 0;
             self.learn(&bucket);
@@ -324,8 +327,14 @@ impl Series {
         }
     }
 
-    fn note_block(&mut self, start_unix_ns: u64, n: u64, suffering: u64) {
-        let number = start_unix_ns / (BLOCK * self.scale.bucket_ns);
+    /// Notes what is usual. All that failed belongs to it, few or many: else many would be rarer than they are.
+    fn note(&mut self, part: &EdgeBucket) {
+        let slow_or_dropped = self.slow_or_dropped(part);
+        if slow_or_dropped > 0 {
+            self.history.note_suffering(part.start_unix_ns, slow_or_dropped);
+        }
+        let (n, suffering) = (handshakes(part), slow_or_dropped + part.failed);
+        let number = part.start_unix_ns / (BLOCK * self.scale.bucket_ns);
         let place = self.blocks.partition_point(|block| block.number < number);
         match self.blocks.get_mut(place) {
             Some(block) if block.number == number => {

@@ -17,8 +17,8 @@ pub(crate) const PAST_CHANCE_LN_MAX: f64 = -27.6;
 const EDGE_CHANCE_LN_MAX: f64 = -4.6;
 /// Handshakes that fail in an outage, at least.
 const OUTAGE_FAILED_MIN: u64 = 10;
-/// Buckets that an outage lasts, at least: a minute. What is shorter is a restart.
-const OUTAGE_BUCKETS_MIN: u64 = 6;
+/// Buckets that an outage lasts, at least: a minute and a half. What is shorter is a restart.
+const OUTAGE_BUCKETS_MIN: u64 = 9;
 
 /// The series' spikes, oldest first. The last may still go on; see [`is_complete`].
 pub fn spikes(series: &Series, scale: &Scale) -> Vec<Spike> {
@@ -73,10 +73,10 @@ pub const fn suffering(spike: &Spike) -> u64 {
     spike.slow + spike.dropped + spike.failed
 }
 
-/// Whether most connections never came to be, for long enough that it is an incident by itself.
+/// Whether four of five connections never came to be, for long enough that it is an incident by itself.
 pub const fn is_outage(spike: &Spike, scale: &Scale) -> bool {
     spike.failed >= OUTAGE_FAILED_MIN
-        && spike.failed >= spike.n
+        && spike.failed >= spike.n * 4
         && spike.end_unix_ns - spike.start_unix_ns >= OUTAGE_BUCKETS_MIN * scale.bucket_ns
 }
 
