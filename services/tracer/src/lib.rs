@@ -12,14 +12,23 @@
 
 pub mod ast;
 pub mod attach;
+pub mod check;
 pub mod code;
 pub mod diagnostic;
+pub mod format;
+mod helper;
 pub mod lex;
+pub mod lower;
 pub mod parse;
+pub mod plan;
 pub mod preprocess;
 pub mod print;
 pub mod render;
 pub mod source;
+pub mod tracefs;
+pub mod typed;
+pub mod types;
 pub mod words;
 
+pub use check::{Checked, Environment, check};
 pub use parse::{Parsed, parse};
