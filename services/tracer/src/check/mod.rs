@@ -14,7 +14,7 @@ mod output;
 mod probe;
 mod statement;
 
-pub(crate) use memory::read;
+pub(crate) use memory::{narrowed, read};
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
