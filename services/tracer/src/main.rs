@@ -17,6 +17,9 @@ use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
 use synscope_tracer::{Environment, check, parse};
 
+/// Where this variable is 1, its name is written once all probes are attached, as bpftrace does for test drivers.
+const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
 /// Traces the kernel with scripts in bpftrace's language.
 #[derive(Debug, Parser)]
 #[command(name = "synscope-tracer", version)]
@@ -106,7 +109,14 @@ fn trace(source: &Source, script: &Script, lowered: &Lowered) -> Result<ExitCode
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut error = std::io::stderr();
-    match run(script, lowered, &mut out, &mut error, &stop) {
+    let attached = |out: &mut dyn Write| match std::env::var_os(NOTIFY) {
+        Some(asked) if asked == "1" => {
+            writeln!(out, "{NOTIFY}")?;
+            out.flush()
+        }
+        _ => Ok(()),
+    };
+    match run(script, lowered, &mut out, &mut error, &stop, attached) {
         Ok(losses) => {
             if losses.records > 0 {
                 write_error(&format!("Lost {} events\n", losses.records));

@@ -382,6 +382,6 @@ pub enum Source {
     Context,
     /// Part of the probe's context: bytes from its start, and how many.
     ContextPart(i16, u8),
-    /// The number of a stack with at most so many frames.
-    Stack(Space, u32),
+    /// The number of a stack.
+    Stack(Space),
 }

@@ -38,8 +38,8 @@ pub enum Type {
     Array(Box<Type>, u32),
     /// Values side by side.
     Tuple(Vec<Type>),
-    /// A stack, known by the number under which it is kept.
-    Stack(Space),
+    /// A stack, known by the number under which it is kept, with at most so many frames.
+    Stack(Space, u32),
     /// An address in code, shown by name.
     Symbol(Space),
     /// An IPv4 or IPv6 address.
@@ -108,7 +108,7 @@ impl Type {
                 | Type::Int { .. }
                 | Type::Bool
                 | Type::Pointer { .. }
-                | Type::Stack(Space::Kernel)
+                | Type::Stack(Space::Kernel, _)
                 | Type::Symbol(Space::Kernel)
         )
     }
@@ -131,11 +131,11 @@ impl Type {
             | Type::Bool
             | Type::Pointer { .. }
             | Type::Mac
-            | Type::Stack(Space::Kernel)
+            | Type::Stack(Space::Kernel, _)
             | Type::Symbol(Space::Kernel)
             | Type::Time(_) => 8,
             // The process goes with it.
-            Type::Stack(Space::User) | Type::Symbol(Space::User) => 16,
+            Type::Stack(Space::User, _) | Type::Symbol(Space::User) => 16,
             Type::Text(size) => size.next_multiple_of(8),
             Type::Bytes(size) => 8 + size.next_multiple_of(8),
             Type::Record(Record { btf, id }) => btf.size_of(*id).unwrap_or(0).next_multiple_of(8),
@@ -209,8 +209,8 @@ impl fmt::Display for Type {
                 let items: Vec<String> = items.iter().map(ToString::to_string).collect();
                 write!(out, "({})", items.join(","))
             }
-            Type::Stack(Space::Kernel) => out.write_str("kstack_t"),
-            Type::Stack(Space::User) => out.write_str("ustack_t"),
+            Type::Stack(Space::Kernel, _) => out.write_str("kstack_t"),
+            Type::Stack(Space::User, _) => out.write_str("ustack_t"),
             Type::Symbol(Space::Kernel) => out.write_str("ksym_t"),
             Type::Symbol(Space::User) => out.write_str("usym_t"),
             Type::Address => out.write_str("inet"),

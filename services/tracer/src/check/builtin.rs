@@ -10,7 +10,7 @@ use crate::typed::{Expression, ExpressionKind, Source};
 use crate::types::{Access, Space, Type};
 
 /// Frames that a stack has where the script does not say, as in bpftrace.
-const STACK_DEPTH: u32 = 127;
+const STACK_DEPTH: u32 = crate::plan::STACK_DEPTH;
 
 impl Checker<'_> {
     pub(super) fn builtin(&mut self, builtin: Builtin, span: Span) -> Expression {
@@ -37,8 +37,8 @@ impl Checker<'_> {
             Variable::Comm => (Type::Text(16), Source::Comm),
             Variable::Curtask => (self.task(), Source::Task),
             Variable::Ctx => (Type::pointer(Type::None), Source::Context),
-            Variable::Kstack => (Type::Stack(Space::Kernel), Source::Stack(Space::Kernel, STACK_DEPTH)),
-            Variable::Ustack => (Type::Stack(Space::User), Source::Stack(Space::User, STACK_DEPTH)),
+            Variable::Kstack => (Type::Stack(Space::Kernel, STACK_DEPTH), Source::Stack(Space::Kernel)),
+            Variable::Ustack => (Type::Stack(Space::User, STACK_DEPTH), Source::Stack(Space::User)),
             Variable::Probe => {
                 let name = self.probe.name.clone();
                 return self.text(name.into_bytes(), span);

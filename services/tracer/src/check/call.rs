@@ -255,8 +255,8 @@ impl Checker<'_> {
                 }
             }
         }
-        let source = Source::Stack(space, u32::try_from(depth).unwrap_or(1));
-        Expression { span, ty: Type::Stack(space), kind: ExpressionKind::Source(source) }
+        let ty = Type::Stack(space, u32::try_from(depth).unwrap_or(1));
+        Expression { span, ty, kind: ExpressionKind::Source(Source::Stack(space)) }
     }
 
     fn ntop(&mut self, family: Option<&ast::Expression>, address: &ast::Expression, span: Span) -> Expression {

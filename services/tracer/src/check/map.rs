@@ -24,8 +24,9 @@ enum Keys {
     Of(Type),
 }
 
-/// Bytes of a map's key (the kernel's `MAX_BPF_STACK`: it copies keys to its own stack).
-const MAX_KEY: u32 = 512;
+/// Bytes of a map's key: offsets within what programs keep it in are of 16 bits, and more is no use. Old kernels take
+/// 512 at most, and say so when the map is made.
+const MAX_KEY: u32 = 1 << 14;
 
 impl Checker<'_> {
     /// The map of that name.

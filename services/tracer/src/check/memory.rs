@@ -19,6 +19,8 @@ pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
     let Ok((resolved, kind)) = btf.resolve(id) else { return Type::None };
     match kind {
         Kind::Int(int) if int.bool => Type::Bool,
+        // The kernel's characters have no sign, those of C and of scripts do; text is told from bytes by it.
+        Kind::Int(int) if int.name == "char" => Type::Int { size: 1, signed: true },
         Kind::Int(int) => integer(int.size, int.signed),
         Kind::Enum(found) => integer(found.size, found.signed),
         Kind::Pointer(to) => {

@@ -302,7 +302,7 @@ fn takes(letter: Letter, ty: &Type) -> bool {
             matches!(
                 ty,
                 Type::Text(_)
-                    | Type::Stack(_)
+                    | Type::Stack(..)
                     | Type::Symbol(_)
                     | Type::Address
                     | Type::Mac

@@ -127,7 +127,7 @@ impl Lowerer<'_> {
                     self.zero(to.at(16), room.saturating_sub(16));
                 }
             }
-            ExpressionKind::Source(Source::Stack(space, _)) => self.write_stack(value, *space, to),
+            ExpressionKind::Source(Source::Stack(space)) => self.write_stack(value, *space, to),
             ExpressionKind::Variable(_) | ExpressionKind::Element(..) => {
                 let from = self.place(value);
                 self.copy(from, to, room);

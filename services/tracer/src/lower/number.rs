@@ -139,7 +139,7 @@ impl Lowerer<'_> {
                 let width = Width::of(size.into()).unwrap_or(Width::Eight);
                 Operand::Value(self.builder.load(Base::Value(self.context), offset, width))
             }
-            Source::Stack(space, _depth) => {
+            Source::Stack(space) => {
                 let flags = if space == Space::User { USER_STACK } else { 0 };
                 let stacks = Argument::Map(self.places.stacks());
                 let arguments = vec![Operand::Value(self.context).into(), stacks, Operand::Number(flags).into()];

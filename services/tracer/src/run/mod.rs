@@ -40,13 +40,15 @@ pub struct Losses {
 /// How long records wait at most before they are looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Runs a script until it exits or `stop` is set. `attached` is called once all its probes are.
+/// Runs a script until it exits or `stop` is set. `attached` is called once all its
+/// probes are, before anything that they send is written.
 pub fn run(
     script: &Script,
     lowered: &Lowered,
     out: &mut dyn Write,
     error: &mut dyn Write,
     stop: &AtomicBool,
+    attached: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<Losses, RunError> {
     let mut loaded = Loaded::new(script, lowered)?;
     let mut printer = Printer { script, symbols: Symbols::default(), exited: false };
@@ -54,19 +56,17 @@ pub fn run(
     writeln!(out, "Attaching {count} probe{}...", if count == 1 { "" } else { "s" })?;
     out.flush()?;
     loaded.run(script, |target| matches!(target, Target::Begin))?;
-    printer.drain(&mut loaded, out, error)?;
+    let links = loaded.attach(script)?;
+    attached(out)?;
+    while !printer.exited && !stop.load(Ordering::Relaxed) {
+        if printer.drain(&mut loaded, out, error)? == 0 && !printer.exited {
+            std::thread::sleep(POLL);
+        }
+    }
+    drop(links);
+    // What was sent until the last probe was detached still counts, unless the script said that it is done.
     if !printer.exited {
-        let links = loaded.attach(script)?;
-        while !printer.exited && !stop.load(Ordering::Relaxed) {
-            if printer.drain(&mut loaded, out, error)? == 0 {
-                std::thread::sleep(POLL);
-            }
-        }
-        drop(links);
-        // What was sent until the last probe was detached still counts, unless the script said that it is done.
-        if !printer.exited {
-            printer.drain(&mut loaded, out, error)?;
-        }
+        printer.drain(&mut loaded, out, error)?;
     }
     loaded.ring.drain(|_after_exit| true);
     printer.exited = false;

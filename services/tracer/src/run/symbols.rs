@@ -21,7 +21,9 @@ impl Symbols {
                 Some((name, _)) => Value::Text(name.to_owned().into_bytes()),
                 None => Value::Pointer(address),
             },
-            Value::Stack { space, number, .. } => Value::Text(stack::text(self, space, number, loaded).into_bytes()),
+            Value::Stack { space, number, depth } => {
+                Value::Text(stack::text(self, space, number, depth, loaded).into_bytes())
+            }
             Value::Tuple(items) => Value::Tuple(items.into_iter().map(|item| self.resolve(item, loaded)).collect()),
             other => other,
         }

@@ -23,7 +23,7 @@ pub(super) enum Value {
     /// Values side by side.
     Tuple(Vec<Value>),
     /// The number of a stack; below zero where there is none.
-    Stack { space: Space, number: i64, process: u32 },
+    Stack { space: Space, number: i64, depth: u32 },
     /// An address in code.
     Symbol { space: Space, address: u64, process: u32 },
 }
@@ -59,11 +59,7 @@ impl Value {
                 };
                 Value::Tuple(items.iter().map(decode).collect())
             }
-            Type::Stack(space) => Value::Stack {
-                space: *space,
-                number: first.cast_signed(),
-                process: u32::try_from(word(bytes, 8)).unwrap_or(0),
-            },
+            Type::Stack(space, depth) => Value::Stack { space: *space, number: first.cast_signed(), depth: *depth },
             Type::Symbol(space) => {
                 Value::Symbol { space: *space, address: first, process: u32::try_from(word(bytes, 8)).unwrap_or(0) }
             }
