@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use synscope_tracer::diagnostic::Diagnostic;
-use synscope_tracer::load::LoadError;
+use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
 use synscope_tracer::render::render_all;
 use synscope_tracer::run::{RunError, run};
@@ -63,7 +63,14 @@ fn act(action: &Action) -> Result<ExitCode> {
     let (source, parameters) = source(chosen)?;
     let Some((script, lowered)) = compile(&source, parameters) else { return Ok(ExitCode::FAILURE) };
     match action {
-        Action::Check(_) => Ok(ExitCode::SUCCESS),
+        Action::Check(_) => match verify(&script, &lowered) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(LoadError::Refused(refused)) => {
+                report(&[refused.diagnostic], &source);
+                Ok(ExitCode::FAILURE)
+            }
+            Err(other) => Err(other.into()),
+        },
         Action::Listing(_) => {
             let mut out = std::io::stdout().lock();
             for (probe, code) in script.probes.iter().zip(&lowered.programs) {

@@ -239,8 +239,8 @@ pub enum ExpressionKind {
     Unary(Unary, Box<Expression>),
     /// Arithmetic on two numbers.
     Binary(Arithmetic, Box<Expression>, Box<Expression>),
-    /// A comparison of two numbers.
-    Compare(Comparison, Box<Expression>, Box<Expression>),
+    /// A comparison of two numbers, which minds signs or not.
+    Compare(Comparison, bool, Box<Expression>, Box<Expression>),
     /// Whether two texts are equal, or their first bytes are.
     SameText {
         /// One.
@@ -267,6 +267,8 @@ pub enum ExpressionKind {
     Narrow(Box<Expression>),
     /// The same bits under another type.
     Retype(Box<Expression>),
+    /// The same text or bytes with more room behind them.
+    Widen(Box<Expression>),
     /// Values side by side.
     Tuple(Vec<Expression>),
     /// One of a tuple's values.
@@ -338,7 +340,7 @@ pub enum Arithmetic {
     ShiftRight,
 }
 
-/// A comparison of two numbers, with the sign that both have.
+/// A comparison of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Comparison {

@@ -188,7 +188,11 @@ pub(super) fn widened(mut value: Expression, ty: Option<&Type>) -> Expression {
                 let kind = ExpressionKind::Tuple(items.collect());
                 value = Expression { span, ty: ty.clone(), kind };
             }
-            _ => value.ty = ty.clone(),
+            (ExpressionKind::Text(_), _) => value.ty = ty.clone(),
+            _ => {
+                let span = value.span;
+                value = Expression { span, ty: ty.clone(), kind: ExpressionKind::Widen(Box::new(value)) };
+            }
         }
     }
     value

@@ -191,7 +191,8 @@ impl Checker<'_> {
             }
             (from, Type::Bool) if from.is_integral() => {
                 let zero = number(0, Type::INT64, span);
-                let kind = ExpressionKind::Compare(crate::typed::Comparison::NotEqual, Box::new(value), Box::new(zero));
+                let kind =
+                    ExpressionKind::Compare(crate::typed::Comparison::NotEqual, false, Box::new(value), Box::new(zero));
                 Expression { span, ty, kind }
             }
             (from, Type::Pointer { .. }) if from.is_integral() => {

@@ -101,8 +101,7 @@ impl Checker<'_> {
                 if let (ExpressionKind::Int(a), ExpressionKind::Int(b)) = (&left.kind, &right.kind) {
                     return number(i64::from(holds(comparison, *a, *b, signed)), ty, span);
                 }
-                let (left, right) = (with_sign(left, signed), with_sign(right, signed));
-                let kind = ExpressionKind::Compare(comparison, Box::new(left), Box::new(right));
+                let kind = ExpressionKind::Compare(comparison, signed, Box::new(left), Box::new(right));
                 Expression { span, ty, kind }
             }
             (a, b) => {
@@ -209,14 +208,6 @@ fn both_signed(left: &Expression, right: &Expression) -> bool {
         (false, true) => narrow(left) && !literal(right),
         (both, _) => both,
     }
-}
-
-/// The value, marked as one that is compared with or without sign.
-fn with_sign(mut value: Expression, signed: bool) -> Expression {
-    if let Type::Int { size, .. } = value.ty {
-        value.ty = Type::Int { size, signed };
-    }
-    value
 }
 
 fn holds(comparison: Comparison, left: i64, right: i64, signed: bool) -> bool {

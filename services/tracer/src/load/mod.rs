@@ -187,6 +187,11 @@ impl Loaded {
     }
 }
 
+/// Has the kernel verify a script's programs, without running them.
+pub fn verify(script: &Script, lowered: &Lowered) -> Result<(), LoadError> {
+    Loaded::new(script, lowered).map(drop)
+}
+
 /// What the verifier says, at the place in the script whose instruction it spoke of last.
 fn refused(probe: &Probe, code: &Code, error: &io::Error, log: &[u8]) -> Refused {
     let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());

@@ -146,6 +146,13 @@ impl Lowerer<'_> {
                 }
                 self.builder.switch_to(done);
             }
+            ExpressionKind::Widen(inner) => {
+                self.write(inner, to, fill);
+                if fill == Fill::Zeroes {
+                    let own = inner.ty.room();
+                    self.zero(to.at(own), room.saturating_sub(own));
+                }
+            }
             ExpressionKind::Tuple(items) => {
                 let mut at = to;
                 for item in items {

@@ -389,9 +389,10 @@ fn steps(value: &Expression) -> bool {
         | ExpressionKind::Narrow(a)
         | ExpressionKind::Retype(a)
         | ExpressionKind::Swap(a)
+        | ExpressionKind::Widen(a)
         | ExpressionKind::Element(a, _)
         | ExpressionKind::Memory { pointer: a, .. } => steps(a),
-        ExpressionKind::Binary(_, a, b) | ExpressionKind::Compare(_, a, b) => steps(a) || steps(b),
+        ExpressionKind::Binary(_, a, b) | ExpressionKind::Compare(_, _, a, b) => steps(a) || steps(b),
         ExpressionKind::SameText { left, right, .. } | ExpressionKind::Logical { left, right, .. } => {
             steps(left) || steps(right)
         }

@@ -10,8 +10,8 @@ impl Lowerer<'_> {
     pub(super) fn branch(&mut self, condition: &Expression, then: BlockId, otherwise: BlockId) {
         let outside = self.builder.at(condition.span);
         match &condition.kind {
-            ExpressionKind::Compare(comparison, left, right) => {
-                let compare = compare(*comparison, left.ty.is_signed() && right.ty.is_signed());
+            ExpressionKind::Compare(comparison, signed, left, right) => {
+                let compare = compare(*comparison, *signed);
                 let (left, right) = self.both(left, right);
                 self.builder.branch(compare, left, right, then, otherwise);
             }
