@@ -34,7 +34,7 @@ impl Checker<'_> {
             Function::Printf | Function::Errorf => self.printf(function, arguments, span),
             Function::Print => self.print(arguments, span),
             Function::Clear | Function::Zero => {
-                let map = self.whole_map(function, arguments, span)?;
+                let Some(map) = self.whole_map(function, arguments, span) else { return Some(nothing(span)) };
                 let output = if function == Function::Clear { Output::Clear(map) } else { Output::Zero(map) };
                 self.send(output, Vec::new(), span)
             }
@@ -47,15 +47,18 @@ impl Checker<'_> {
             Function::Time => {
                 let format = match arguments {
                     [] => b"%H:%M:%S\n".to_vec(),
-                    [format] => self.literal_text(format)?,
+                    [format] => match self.literal_text(format) {
+                        Some(format) => format,
+                        None => return Some(nothing(span)),
+                    },
                     [_, more, ..] => {
                         self.error("arguments", "`time` takes one format", more.span);
-                        return None;
+                        return Some(nothing(span));
                     }
                 };
                 self.send(Output::Time(String::from_utf8_lossy(&format).into_owned()), Vec::new(), span)
             }
-            Function::Delete => self.delete(arguments, span)?,
+            Function::Delete => self.delete(arguments, span),
             _ => return None,
         })
     }
@@ -85,19 +88,18 @@ impl Checker<'_> {
     }
 
     fn printf(&mut self, function: Function, arguments: &[ast::Expression], span: Span) -> StatementKind {
-        let nothing = StatementKind::Evaluate(super::expression::unknown(span));
         let name = function.name();
         let Some((format, arguments)) = arguments.split_first() else {
             self.error("arguments", format!("`{name}` needs a format"), span);
-            return nothing;
+            return nothing(span);
         };
-        let Some(text) = self.literal_text(format) else { return nothing };
+        let Some(text) = self.literal_text(format) else { return nothing(span) };
         let pieces = match format::pieces(&text) {
             Ok(pieces) => pieces,
             Err(unusable) => {
                 let message = format!("`{name}` knows no conversion `{}`", unusable.conversion);
                 self.error("format", message, format.span);
-                return nothing;
+                return nothing(span);
             }
         };
         let letters: Vec<Letter> = pieces
@@ -131,12 +133,11 @@ impl Checker<'_> {
     }
 
     fn print(&mut self, arguments: &[ast::Expression], span: Span) -> StatementKind {
-        let nothing = StatementKind::Evaluate(super::expression::unknown(span));
         let (first, numbers) = match arguments {
             [first, numbers @ ..] if numbers.len() <= 2 => (first, numbers),
             _ => {
                 self.error("arguments", "`print` takes a value, or a map and up to two numbers", span);
-                return nothing;
+                return nothing(span);
             }
         };
         let Ast::Map(access) = &first.kind else {
@@ -155,7 +156,7 @@ impl Checker<'_> {
             if let Some(Held::Gathered(aggregate)) = self.held(map) {
                 let message = format!("entries of type `{}` are printed with their whole map", aggregate.name());
                 self.error("gathered-value", message, first.span);
-                return nothing;
+                return nothing(span);
             }
             let value = stored(self.expression(first));
             return self.send(Output::Value(value.ty.clone()), vec![value], span);
@@ -195,7 +196,7 @@ impl Checker<'_> {
     }
 
     /// `delete(@x[key])`, `delete(@x, key)`, `delete(@x)`.
-    fn delete(&mut self, arguments: &[ast::Expression], span: Span) -> Option<StatementKind> {
+    fn delete(&mut self, arguments: &[ast::Expression], span: Span) -> StatementKind {
         let entry = match arguments {
             [ast::Expression { kind: Ast::Map(access), .. }] => self.entry(access),
             [ast::Expression { kind: Ast::Map(access), .. }, key] if access.key.is_none() => {
@@ -205,10 +206,10 @@ impl Checker<'_> {
             }
             _ => {
                 self.error("arguments", "`delete` takes an entry of a map, or a map and a key", span);
-                return None;
+                return nothing(span);
             }
         };
-        Some(StatementKind::Delete(entry))
+        StatementKind::Delete(entry)
     }
 
     /// `@x[key] = count()` and its like; nothing if the function does not gather.
@@ -227,12 +228,11 @@ impl Checker<'_> {
             _ => return None,
         };
         let entry = self.entry(access);
-        let nothing = StatementKind::Evaluate(super::expression::unknown(span));
         if !takes.contains(&arguments.len()) {
             let message =
                 format!("`{}` takes {} arguments, and {} are given", function.name(), takes.end(), arguments.len());
             self.error("arguments", message, span);
-            return Some(nothing);
+            return Some(nothing(span));
         }
         let value = arguments.first().map(|value| self.integer(value));
         let rest = arguments.get(1..).unwrap_or_default();
@@ -249,20 +249,20 @@ impl Checker<'_> {
             (Function::Hist, [Some(bits @ 0..=5)]) => Aggregate::Log2 { bits: u8::try_from(*bits).unwrap_or(0) },
             (Function::Hist, _) => {
                 self.error("arguments", "`hist` cuts its ranges by 0 to 5 bits", span);
-                return Some(nothing);
+                return Some(nothing(span));
             }
             (_, [Some(min), Some(max), Some(step)]) if *step > 0 && min < max => {
                 let ranges = max.saturating_sub(*min) / step;
                 if ranges > MAX_LINEAR {
                     let message = format!("`lhist` has at most {MAX_LINEAR} ranges, and this has {ranges}");
                     self.error("arguments", message, span);
-                    return Some(nothing);
+                    return Some(nothing(span));
                 }
                 Aggregate::Linear { min: *min, max: *max, step: *step }
             }
             _ => {
                 self.error("arguments", "`lhist` takes a value, a smaller, a larger and a positive number", span);
-                return Some(nothing);
+                return Some(nothing(span));
             }
         };
         self.gathers(entry.map, aggregate, access.span);
@@ -278,6 +278,11 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What a statement does that was not understood.
+fn nothing(span: Span) -> StatementKind {
+    StatementKind::Evaluate(super::expression::unknown(span))
 }
 
 /// A value on its way out.
