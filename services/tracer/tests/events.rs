@@ -81,6 +81,27 @@ fn shortest_sleep(tracer: &[OsString]) {
     assert!((3_000..1_000_000).contains(&shortest.parse::<u64>().unwrap()), "{written}");
 }
 
+/// Addresses and ports of a connection, from the record and from the socket itself.
+fn connections(tracer: &[OsString]) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let script = format!(
+        r#"tracepoint:sock:inet_sock_set_state /args.newstate == 1 && args.dport == {port}/ {{
+            $sk = (struct sock *)args.skaddr;
+            printf("%s %s %d %r\n", comm, ntop(args.daddr), args.saddr[0], buf(args.saddr, 4));
+            printf("%s %d\n", ntop($sk->__sk_common.skc_daddr), bswap($sk->__sk_common.skc_dport));
+            @[args.daddr_v6[15], args.protocol] = count();
+        }}"#,
+        port = at.port()
+    );
+    let written = traced(tracer, &script, || {
+        named("dialer", move || (0..3).for_each(|_| drop(std::net::TcpStream::connect(at).unwrap())));
+    });
+    let each = format!("dialer 127.0.0.1 127 \\x7f\\x00\\x00\\x01\n127.0.0.1 {}\n", at.port());
+    assert_eq!(written.matches(&each).count(), 3, "{written}");
+    assert!(written.contains("@[1, 6]: 3\n"), "{written}");
+}
+
 /// Numbers of a raw tracepoint.
 fn raw_arguments(tracer: &[OsString]) {
     let script = r#"rawtracepoint:sys_enter /comm == "asker" && arg1 == 110/ { @asked = count(); }"#;
@@ -112,6 +133,11 @@ fn a_raw_tracepoints_arguments_are_numbers() {
 }
 
 #[test]
+fn a_connection_is_seen_by_its_addresses() {
+    connections(&ours());
+}
+
+#[test]
 #[ignore = "needs bpftrace 0.23: SYNSCOPE_BPFTRACE names a command that runs it"]
 fn bpftrace_sees_the_same() {
     let tracer = [std::env::var_os("SYNSCOPE_BPFTRACE").expect("SYNSCOPE_BPFTRACE")];
@@ -119,6 +145,7 @@ fn bpftrace_sees_the_same() {
     leaving_threads(&tracer);
     shortest_sleep(&tracer);
     raw_arguments(&tracer);
+    connections(&tracer);
 }
 
 /// Pointers that the verifier knows are followed by loads; 4 is `PF_EXITING`, `in_iowait` a bit field.
