@@ -39,7 +39,7 @@ pub(crate) fn run(ci: bool) -> Result<()> {
     if ci {
         cargo_tool("cargo-deny", CARGO_DENY)?;
     }
-    bpffs()
+    kernel_folders()
 }
 
 fn packages() -> Result<()> {
@@ -161,13 +161,17 @@ fn pip() -> Result<()> {
     if on_path("pip3") { Ok(()) } else { apt::install(&["python3-pip"]) }
 }
 
-fn bpffs() -> Result<()> {
+fn kernel_folders() -> Result<()> {
     let mounts = fs::read_to_string("/proc/mounts").context("/proc/mounts")?;
-    if mounts.lines().any(|line| line.split_whitespace().nth(1) == Some("/sys/fs/bpf")) {
-        return ok("bpffs");
+    for (kind, folder) in [("bpf", "/sys/fs/bpf"), ("tracefs", "/sys/kernel/tracing")] {
+        if mounts.lines().any(|line| line.split_whitespace().nth(1) == Some(folder)) {
+            ok(folder)?;
+            continue;
+        }
+        say(&format!("mounting {kind} at {folder}"));
+        checked(Command::new("mount").args(["-t", kind, kind, folder]))?;
     }
-    say("mounting bpffs at /sys/fs/bpf");
-    checked(Command::new("mount").args(["-t", "bpf", "bpf", "/sys/fs/bpf"]))
+    Ok(())
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "ends every check that found nothing to do")]

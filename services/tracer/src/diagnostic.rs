@@ -212,6 +212,23 @@ impl Diagnostics {
         }
     }
 
+    /// Adds those of another run.
+    pub fn extend(&mut self, other: Diagnostics) {
+        self.errors += other.left_out_errors();
+        self.left_out += other.left_out;
+        other.list.into_iter().for_each(|diagnostic| self.push(diagnostic));
+    }
+
+    /// Errors that are counted and not in the list.
+    fn left_out_errors(&self) -> usize {
+        self.errors - self.list.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
+    }
+
+    /// Whether this was said already.
+    pub fn contains(&self, diagnostic: &Diagnostic) -> bool {
+        self.list.contains(diagnostic)
+    }
+
     /// Whether the script was refused.
     pub fn has_errors(&self) -> bool {
         self.errors > 0

@@ -7,19 +7,30 @@
 //! case, `interval:1s`, `rawtracepoint:module:event`; and of C `typedef`, macros with parameters, `#if`, types of
 //! several words such as `unsigned long`. Refused: functions of a script's own (`fn`), and calls that change what they
 //! watch ([`words::Function::refusal`]).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod ast;
 pub mod attach;
+pub mod check;
 pub mod code;
 pub mod diagnostic;
+pub mod format;
+mod helper;
 pub mod lex;
+pub mod load;
+pub mod lower;
 pub mod parse;
+pub mod plan;
 pub mod preprocess;
 pub mod print;
 pub mod render;
+pub mod run;
 pub mod source;
+pub mod tracefs;
+pub mod typed;
+pub mod types;
 pub mod words;
 
+pub use check::{Checked, Environment, check};
 pub use parse::{Parsed, parse};

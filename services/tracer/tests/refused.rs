@@ -3,21 +3,17 @@
 
 mod scripts;
 
-use synscope_tracer::diagnostic::Severity;
-use synscope_tracer::parse;
+use synscope_tracer::diagnostic::{Diagnostic, Severity};
 use synscope_tracer::render::render_all;
 use synscope_tracer::source::Source;
+use synscope_tracer::{Environment, check, parse};
 
-#[test]
-fn mistakes_are_explained() {
-    let scripts = scripts::folder("refused");
-    assert!(scripts.len() >= 40, "{} scripts", scripts.len());
+/// Compares what is said about a folder's scripts with what is expected.
+fn explained(folder: &str, refused: impl Fn(&Source) -> Vec<Diagnostic>) {
     let bless = std::env::var_os("BLESS").is_some();
     let mut differences = Vec::new();
-    for script in scripts {
-        let parsed = parse(&script.source);
-        assert!(parsed.program.is_none(), "{} is not refused", script.source.name());
-        let shown = render_all(&parsed.diagnostics, &script.source, false);
+    for script in scripts::folder(folder) {
+        let shown = render_all(&refused(&script.source), &script.source, false);
         let expected = script.path.with_extension("stderr");
         if bless {
             std::fs::write(&expected, &shown).unwrap();
@@ -26,6 +22,29 @@ fn mistakes_are_explained() {
         }
     }
     assert!(differences.is_empty(), "unexpected diagnostics (BLESS=1 accepts them):\n{}", differences.join("\n"));
+}
+
+#[test]
+fn mistakes_are_explained() {
+    assert!(scripts::folder("refused").len() >= 40);
+    explained("refused", |source| {
+        let parsed = parse(source);
+        assert!(parsed.program.is_none(), "{} is not refused", source.name());
+        parsed.diagnostics
+    });
+}
+
+/// These read well, and mean nothing to this kernel.
+#[test]
+fn mistakes_of_meaning_are_explained() {
+    assert!(scripts::folder("checked").len() >= 17);
+    explained("checked", |source| {
+        let parsed = parse(source);
+        let program = parsed.program.unwrap_or_else(|| panic!("{} does not read", source.name()));
+        let checked = check(&program, &Environment::default());
+        assert!(checked.script.is_none(), "{} is not refused", source.name());
+        checked.diagnostics
+    });
 }
 
 #[test]

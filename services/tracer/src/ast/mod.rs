@@ -5,6 +5,7 @@
 
 mod definition;
 mod expression;
+pub mod visit;
 
 pub use definition::*;
 pub use expression::*;

@@ -1,0 +1,236 @@
+//! Gives every name a place and every value a type, or says what is wrong: several errors a run, each where it is.
+//!
+//! What a variable or map holds is known from all that is put into it, also further down in the script. So the script is
+//! gone through again and again until nothing new is learned; only the last time counts, and its errors are shown.
+
+mod builtin;
+mod call;
+mod constants;
+mod expression;
+mod map;
+mod memory;
+mod operator;
+mod output;
+mod probe;
+mod statement;
+
+pub(crate) use memory::{narrowed, read};
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use synscope_btf::{BtfError, Kernel};
+
+use crate::ast;
+use crate::attach;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::source::Span;
+use crate::typed::{Output, Probe, Script, Settings};
+use crate::types::Type;
+
+/// What came of checking a script.
+#[derive(Debug)]
+pub struct Checked {
+    /// The script, where there was no error.
+    pub script: Option<Script>,
+    /// Everything found, by place.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What a script is checked against.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// The values of `$1`, `$2`, …
+    pub parameters: Vec<String>,
+    /// Settings from outside the script; its own `config` block counts more.
+    pub settings: Settings,
+    kernel: OnceCell<Result<Kernel, BtfError>>,
+}
+
+impl Environment {
+    /// A script's parameters, and all else as usual.
+    pub fn new(parameters: Vec<String>) -> Self {
+        Self { parameters, ..Self::default() }
+    }
+
+    /// The kernel's types, read when the first script needs them.
+    pub fn kernel(&self) -> Result<&Kernel, &BtfError> {
+        self.kernel.get_or_init(Kernel::running).as_ref()
+    }
+}
+
+/// Rounds until types must have settled: they only grow, and each round settles at least one.
+const MAX_ROUNDS: usize = 32;
+
+/// Probes that a script may make: each wildcard match is one.
+pub const MAX_PROBES: usize = 1024;
+
+/// Checks a script.
+pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
+    let mut checker = Checker::new(environment);
+    checker.config(program);
+    for definition in &program.definitions {
+        checker.definition(definition);
+    }
+    let expanded = checker.expand(program);
+    let fixed = std::mem::take(&mut checker.diagnostics);
+    let mut probes = Vec::new();
+    for round in 0..MAX_ROUNDS {
+        checker.last = round + 1 == MAX_ROUNDS;
+        let before = checker.learned();
+        probes = checker.round(&expanded);
+        if checker.learned() == before {
+            if checker.last {
+                break;
+            }
+            // Nothing new: once more, and this time what is unknown is an error.
+            checker.last = true;
+            probes = checker.round(&expanded);
+            break;
+        }
+    }
+    let mut diagnostics = fixed;
+    diagnostics.extend(std::mem::take(&mut checker.diagnostics));
+    let refused = diagnostics.has_errors();
+    let script = Script { maps: checker.finished_maps(), probes, outputs: checker.outputs, settings: checker.settings };
+    Checked { script: (!refused).then_some(script), diagnostics: diagnostics.finish() }
+}
+
+/// What all rounds have learned.
+type Learned = (Vec<map::Known>, BTreeMap<(usize, usize), Type>);
+
+struct Checker<'e> {
+    environment: &'e Environment,
+    diagnostics: Diagnostics,
+    settings: Settings,
+    maps: Vec<map::Known>,
+    /// The types of variables, by probe and number.
+    variables: BTreeMap<(usize, usize), Type>,
+    outputs: Vec<Output>,
+    /// Whether what is unknown now will stay so.
+    last: bool,
+    probe: probe::Context,
+    /// The probe's number, and its variables so far.
+    number: usize,
+    variable_count: usize,
+    scopes: Vec<BTreeMap<String, usize>>,
+    /// Loops around the statement.
+    loops: usize,
+}
+
+impl<'e> Checker<'e> {
+    fn new(environment: &'e Environment) -> Self {
+        Self {
+            environment,
+            diagnostics: Diagnostics::default(),
+            settings: environment.settings.clone(),
+            maps: Vec::new(),
+            variables: BTreeMap::new(),
+            outputs: Vec::new(),
+            last: false,
+            probe: probe::Context::default(),
+            number: 0,
+            variable_count: 0,
+            scopes: Vec::new(),
+            loops: 0,
+        }
+    }
+
+    fn learned(&self) -> Learned {
+        (self.maps.clone(), self.variables.clone())
+    }
+
+    /// Goes through all probes.
+    fn round(&mut self, expanded: &[probe::Expanded<'_>]) -> Vec<Probe> {
+        self.diagnostics = Diagnostics::default();
+        self.outputs.clear();
+        let mut probes = Vec::new();
+        for (number, expanded) in expanded.iter().enumerate() {
+            self.number = number;
+            self.variable_count = 0;
+            self.probe = expanded.context.clone();
+            self.scopes = vec![BTreeMap::new()];
+            let predicate = expanded.probe.predicate.as_ref().map(|predicate| {
+                let predicate = self.expression(predicate);
+                self.condition(predicate)
+            });
+            let body = self.block(&expanded.probe.body);
+            let variables = (0..self.variable_count)
+                .map(|variable| self.variables.get(&(number, variable)).cloned().unwrap_or(Type::Unknown))
+                .collect();
+            probes.push(Probe {
+                target: expanded.target.clone(),
+                name: expanded.name.clone(),
+                span: expanded.span,
+                variables,
+                predicate,
+                body,
+            });
+        }
+        probes
+    }
+
+    fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
+        self.report(Diagnostic::error(code, message, span));
+    }
+
+    /// One body may stand for many probes: what was said once is not said again.
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// The `config` block.
+    fn config(&mut self, program: &ast::Program) {
+        for entry in program.config.iter().flat_map(|config| &config.entries) {
+            let number = match &entry.value {
+                ast::ConfigValue::Int(number) => Some(*number),
+                ast::ConfigValue::Bool(value) => Some(u64::from(*value)),
+                ast::ConfigValue::Text(_) => None,
+            };
+            let in_range = |low: u32, high: u32| {
+                number.and_then(|number| u32::try_from(number).ok()).filter(|number| (low..=high).contains(number))
+            };
+            let (done, range) = match entry.key.text.as_str() {
+                "max_map_keys" => {
+                    (in_range(1, 1 << 24).map(|number| self.settings.max_map_keys = number), "1 to 16777216")
+                }
+                "max_strlen" => (in_range(1, 1 << 14).map(|number| self.settings.max_strlen = number), "1 to 16384"),
+                "print_maps_on_exit" => {
+                    (in_range(0, 1).map(|number| self.settings.print_maps_on_exit = number == 1), "true or false")
+                }
+                _ => (Some(()), ""),
+            };
+            if done.is_none() {
+                let message = format!("`{}` is {range}", entry.key.text);
+                self.error("setting-value", message, entry.value_span);
+            }
+        }
+    }
+
+    fn definition(&mut self, definition: &ast::Definition) {
+        let span = match definition {
+            ast::Definition::Record(record) => record.span,
+            ast::Definition::Enumeration(enumeration) => enumeration.span,
+            ast::Definition::Typedef(typedef) => typedef.span,
+        };
+        let note = Diagnostic::note("definition-ignored", "types come from the running kernel", span);
+        self.report(note.because("types that a script defines itself are not used yet"));
+    }
+
+    fn attachment(&mut self, point: &ast::AttachPoint) -> Option<attach::Attachment> {
+        match attach::resolve(point, &self.environment.parameters) {
+            Ok(attachment) => Some(attachment),
+            Err(diagnostic) => {
+                self.report(*diagnostic);
+                None
+            }
+        }
+    }
+}
+
+/// A type of the kernel, whose pointers are read by helpers.
+pub(crate) fn type_by_id(btf: &std::sync::Arc<synscope_btf::Btf>, id: synscope_btf::TypeId) -> Type {
+    memory::type_of(btf, id, crate::types::Access::Kernel)
+}

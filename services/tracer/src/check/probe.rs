@@ -1,0 +1,203 @@
+//! Attach points: what they expand to on this kernel, and what a probe finds there.
+
+use std::sync::Arc;
+
+use synscope_btf::{Named, Pattern};
+
+use super::memory::type_of;
+use super::{Checker, MAX_PROBES};
+use crate::ast::{self, Builtin, ExpressionKind as Ast, Provider, Variable};
+use crate::attach::{Attachment, Site, is_pattern};
+use crate::diagnostic::Diagnostic;
+use crate::source::Span;
+use crate::tracefs::{self, Field};
+use crate::typed::{Period, Target};
+use crate::types::{Access, Type};
+
+/// What a probe finds when it is hit.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    /// The attach point in full.
+    pub(super) name: String,
+    pub(super) arguments: Arguments,
+}
+
+/// What `args` and `arg0` mean.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Arguments {
+    #[default]
+    None,
+    /// Numbers of eight bytes in a row.
+    Raw(Vec<(String, Type)>),
+    /// Fields of a record.
+    Fields(Vec<Field>),
+}
+
+/// A probe at one attach point.
+#[derive(Debug)]
+pub(super) struct Expanded<'p> {
+    pub(super) probe: &'p ast::Probe,
+    pub(super) target: Target,
+    pub(super) name: String,
+    pub(super) span: Span,
+    pub(super) context: Context,
+}
+
+impl Checker<'_> {
+    /// One probe for each attach point and each match of a pattern.
+    pub(super) fn expand<'p>(&mut self, program: &'p ast::Program) -> Vec<Expanded<'p>> {
+        let mut expanded = Vec::new();
+        for probe in &program.probes {
+            let arguments = reads_arguments(probe);
+            for point in &probe.attach_points {
+                let Some(attachment) = self.attachment(point) else { continue };
+                for (target, name, context) in self.targets(&attachment, arguments, point.span) {
+                    if expanded.len() == MAX_PROBES {
+                        let message = format!("the script makes more than {MAX_PROBES} probes");
+                        self.error("too-many-probes", message, point.span);
+                        return expanded;
+                    }
+                    let context = Context { name: name.clone(), arguments: context };
+                    expanded.push(Expanded { probe, target, name, span: point.span, context });
+                }
+            }
+        }
+        expanded
+    }
+
+    fn targets(&mut self, attachment: &Attachment, arguments: bool, span: Span) -> Vec<(Target, String, Arguments)> {
+        let Attachment { provider, site } = attachment;
+        let one = |target: Target, name: String| vec![(target, name, Arguments::None)];
+        match (provider, site) {
+            (Provider::Begin, _) => one(Target::Begin, "BEGIN".to_owned()),
+            (Provider::End, _) => one(Target::End, "END".to_owned()),
+            (Provider::Interval | Provider::Profile, site) => {
+                let (period, form) = match site {
+                    Site::Rate(rate) => (Period::Rate(*rate), format!("hz:{rate}")),
+                    Site::Every(every) if every % 1_000_000_000 == 0 => {
+                        (Period::Every(*every), format!("s:{}", every / 1_000_000_000))
+                    }
+                    Site::Every(every) if every % 1_000_000 == 0 => {
+                        (Period::Every(*every), format!("ms:{}", every / 1_000_000))
+                    }
+                    Site::Every(every) => (Period::Every(*every), format!("us:{}", every / 1_000)),
+                    _ => return Vec::new(),
+                };
+                let every_cpu = *provider == Provider::Profile;
+                one(Target::Clock { period, every_cpu }, format!("{}:{form}", provider.name()))
+            }
+            (Provider::RawTracepoint, Site::RawTracepoint { event, .. }) => {
+                self.raw_tracepoints(event, arguments, span)
+            }
+            (Provider::Tracepoint, Site::Tracepoint { category, event }) => {
+                self.tracepoints(category, event, arguments, span)
+            }
+            _ => {
+                let message = format!("probes of kind `{}` are not supported yet", provider.name());
+                self.error("not-yet", message, span);
+                Vec::new()
+            }
+        }
+    }
+
+    fn raw_tracepoints(&mut self, event: &str, arguments: bool, span: Span) -> Vec<(Target, String, Arguments)> {
+        let environment = self.environment;
+        let kernel = match environment.kernel() {
+            Ok(kernel) => kernel,
+            // Without types, a single tracepoint can be attached to all the same.
+            Err(_) if !arguments && !is_pattern(event) => {
+                let target = Target::RawTracepoint { event: event.to_owned(), typed: None };
+                return vec![(target, format!("rawtracepoint:{event}"), Arguments::None)];
+            }
+            Err(error) => {
+                self.error("no-types", error.to_string(), span);
+                return Vec::new();
+            }
+        };
+        let mut found = Vec::new();
+        for btf in kernel.all() {
+            for name in btf.raw_tracepoints(&Pattern::new(event)) {
+                let Some(prototype) = btf.raw_tracepoint(name) else { continue };
+                // The first parameter is the kernel's own.
+                let parameters = prototype.parameters.skip(1).enumerate().map(|(index, parameter)| {
+                    let name =
+                        if parameter.name.is_empty() { format!("arg{index}") } else { parameter.name.to_owned() };
+                    (name, type_of(btf, parameter.id, Access::Direct))
+                });
+                let typed = btf.lookup(Named::Typedef, &format!("btf_trace_{name}")).map(|id| (Arc::clone(btf), id));
+                let target = Target::RawTracepoint { event: name.to_owned(), typed: typed.filter(|_| arguments) };
+                found.push((target, format!("rawtracepoint:{name}"), Arguments::Raw(parameters.collect())));
+            }
+        }
+        if found.is_empty() {
+            let error = Diagnostic::error("no-probe", format!("this kernel has no raw tracepoint `{event}`"), span);
+            let all: Vec<String> = kernel
+                .all()
+                .flat_map(|btf| btf.raw_tracepoints(&Pattern::new("*")).map(str::to_owned).collect::<Vec<_>>())
+                .collect();
+            self.report(match crate::words::nearest(event, all.iter().map(String::as_str)) {
+                Some(near) => error.because(format!("one is called `{near}`")),
+                None => error,
+            });
+        }
+        found
+    }
+
+    fn tracepoints(
+        &mut self,
+        category: &str,
+        event: &str,
+        arguments: bool,
+        span: Span,
+    ) -> Vec<(Target, String, Arguments)> {
+        let found = match tracefs::events(category, event) {
+            Ok(found) => found,
+            Err(error) => {
+                self.error("tracefs", error.to_string(), span);
+                return Vec::new();
+            }
+        };
+        if found.is_empty() {
+            let message = format!("this kernel has no tracepoint `{category}:{event}`");
+            let error = Diagnostic::error("no-probe", message, span);
+            self.report(match tracefs::near(category, event) {
+                Some(near) => error.because(format!("one is called `{near}`")),
+                None => error,
+            });
+        }
+        let mut targets = Vec::new();
+        for (category, event) in found {
+            let name = format!("tracepoint:{category}:{event}");
+            // A raw tracepoint of the same name fires at the same places and costs less, but knows no fields; system
+            // calls all share two.
+            if !arguments && self.has_raw(&category, &event) {
+                targets.push((Target::RawTracepoint { event, typed: None }, name, Arguments::None));
+                continue;
+            }
+            match tracefs::format(&category, &event, self.environment) {
+                Ok((id, fields)) => targets.push((Target::Tracepoint { id }, name, Arguments::Fields(fields))),
+                Err(error) => self.error("tracefs", error.to_string(), span),
+            }
+        }
+        targets
+    }
+
+    fn has_raw(&self, category: &str, event: &str) -> bool {
+        let kernel = self.environment.kernel();
+        category != "syscalls" && kernel.is_ok_and(|kernel| kernel.vmlinux().raw_tracepoint(event).is_some())
+    }
+}
+
+/// Whether a probe reads what it is hit with.
+fn reads_arguments(probe: &ast::Probe) -> bool {
+    let mut found = false;
+    let mut see = |expression: &ast::Expression| {
+        found |= matches!(
+            expression.kind,
+            Ast::Builtin(Builtin::Variable(Variable::Args | Variable::Ctx | Variable::Retval) | Builtin::Arg(_))
+        );
+    };
+    probe.predicate.iter().for_each(|predicate| crate::ast::visit::expression(predicate, &mut see));
+    crate::ast::visit::block(&probe.body, &mut see);
+    found
+}

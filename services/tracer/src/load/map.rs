@@ -1,0 +1,122 @@
+//! A map in the kernel, and its entries.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use super::LoadError;
+use super::ring::Ring;
+use super::sys::{Sized, create_map};
+use crate::plan::{MapKind, MapPlan};
+
+/// A map in the kernel.
+#[derive(Debug)]
+pub(crate) struct LoadedMap {
+    descriptor: OwnedFd,
+    plan: MapPlan,
+}
+
+impl AsFd for LoadedMap {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl LoadedMap {
+    pub(super) fn new(plan: MapPlan) -> Result<Self, LoadError> {
+        match create_map(&plan) {
+            Ok(descriptor) => Ok(Self { descriptor, plan }),
+            Err(source) => Err(LoadError::Map { name: plan.name, entries: plan.entries, source }),
+        }
+    }
+
+    pub(super) fn ring(&self) -> io::Result<Ring> {
+        Ring::new(self.as_fd(), self.plan.entries)
+    }
+
+    fn is_per_cpu(&self) -> bool {
+        matches!(self.plan.kind, MapKind::PerCpuArray | MapKind::PerCpuHash)
+    }
+
+    fn sized(&self) -> Sized<'_> {
+        let value = self.plan.value as usize;
+        let value = if self.is_per_cpu() { value.next_multiple_of(8) * possible_cpus() } else { value };
+        Sized { map: self.as_fd(), key: self.plan.key as usize, value }
+    }
+
+    /// An entry's value.
+    pub(crate) fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let mut value = Vec::new();
+        Ok(self.sized().lookup(key, &mut value)?.then_some(value))
+    }
+
+    pub(super) fn put(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.sized().update(key, value)
+    }
+
+    /// All entries, in the order of their keys' bytes.
+    pub(crate) fn entries(&self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let keys = self.keys()?;
+        let mut entries = Vec::with_capacity(keys.len());
+        for key in keys {
+            // One that went meanwhile is not missed.
+            if let Some(value) = self.get(&key)? {
+                entries.push((key, value));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn keys(&self) -> io::Result<Vec<Vec<u8>>> {
+        let map = self.sized();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        // Entries may come and go meanwhile: whoever goes round in circles has seen them all.
+        let most = self.plan.entries as usize * 2;
+        while let Some(key) = map.next_key(keys.last().map(Vec::as_slice))? {
+            keys.push(key);
+            if keys.len() >= most {
+                break;
+            }
+        }
+        keys.sort();
+        keys.dedup();
+        Ok(keys)
+    }
+
+    /// Takes all entries out; an array's become zero.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        if matches!(self.plan.kind, MapKind::Array | MapKind::PerCpuArray) {
+            return self.zero(0);
+        }
+        let map = self.sized();
+        self.keys()?.iter().try_for_each(|key| map.delete(key))
+    }
+
+    /// Makes all values zero but for their last bytes.
+    pub(crate) fn zero(&self, kept: u32) -> io::Result<()> {
+        let map = self.sized();
+        for (key, mut value) in self.entries()? {
+            let zeroed = value.len().saturating_sub(kept as usize);
+            value.iter_mut().take(zeroed).for_each(|byte| *byte = 0);
+            map.update(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    /// A value's parts: one for each CPU, or the value itself.
+    pub(crate) fn per_cpu<'v>(&self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+        let part = if self.is_per_cpu() { (self.plan.value as usize).next_multiple_of(8) } else { value.len() };
+        value.chunks_exact(part.max(1))
+    }
+}
+
+/// CPUs that the kernel keeps values for: all that may ever be there.
+fn possible_cpus() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        // `0-3` or `0`: the last number is that of the last CPU.
+        let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+        let last = text.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<usize>().ok());
+        last.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |last| last + 1)
+    })
+}

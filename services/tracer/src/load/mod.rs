@@ -1,0 +1,215 @@
+//! Programs and maps into the kernel, and what it says when it refuses them.
+
+mod attach;
+mod map;
+mod ring;
+mod sys;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+pub(crate) use map::LoadedMap;
+pub(crate) use ring::Ring;
+
+use crate::code::Code;
+use crate::diagnostic::Diagnostic;
+use crate::lower::Lowered;
+use crate::plan::{self, MapPlan, Places, counter};
+use crate::typed::{Probe, Script, Target};
+use sys::ProgramKind;
+
+/// Why a trace cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A map could not be made.
+    #[error("the kernel does not make the map `{name}` of {entries} entries")]
+    Map {
+        /// Its name.
+        name: String,
+        /// Its entries.
+        entries: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel's verifier refuses a program, for a reason that has a place in the script.
+    #[error("the kernel refuses the program: {}", .0.diagnostic.message)]
+    Refused(Box<Refused>),
+    /// A program could not be attached.
+    #[error("`{probe}` cannot be attached")]
+    Attach {
+        /// The probe.
+        probe: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A map could not be read or written.
+    #[error("a map of the trace cannot be used")]
+    Use(#[from] io::Error),
+}
+
+/// A program that the kernel's verifier refuses.
+#[derive(Debug)]
+pub struct Refused {
+    /// What it says, with the place in the script.
+    pub diagnostic: Diagnostic,
+    /// All that it says.
+    pub log: String,
+}
+
+/// Bytes of the verifier's log; where it says more, the end is kept.
+const LOG: usize = 1 << 20;
+
+/// A script in the kernel. What it made there goes when this goes.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    maps: Vec<LoadedMap>,
+    programs: Vec<OwnedFd>,
+    places: Places,
+    pub(crate) ring: Ring,
+}
+
+impl Loaded {
+    /// Makes the maps and loads the programs.
+    pub(crate) fn new(script: &Script, lowered: &Lowered) -> Result<Self, LoadError> {
+        let probes = u32::try_from(script.probes.len()).unwrap_or(u32::MAX);
+        let plans = plan::maps(script, (lowered.arena, probes));
+        let places = Places::of(script);
+        let used = |index: usize| {
+            let id = u32::try_from(index).unwrap_or(u32::MAX);
+            lowered.programs.iter().flat_map(|code| &code.maps).any(|(_, map)| map.0 == id)
+        };
+        let mut maps = Vec::new();
+        for (index, plan) in plans.into_iter().enumerate() {
+            // Stacks take a megabyte and more: only who needs them has them.
+            let plan = if used(index) || index <= places.counters().0 as usize {
+                plan
+            } else {
+                MapPlan { entries: 1, ..plan }
+            };
+            maps.push(LoadedMap::new(plan)?);
+        }
+        let ring = maps.get(places.ring().0 as usize).map(LoadedMap::ring).transpose()?;
+        let ring = ring.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let mut loaded = Self { maps, programs: Vec::new(), places, ring };
+        for (probe, code) in script.probes.iter().zip(&lowered.programs) {
+            loaded.programs.push(loaded.load(probe, code)?);
+        }
+        loaded.start_clock()?;
+        Ok(loaded)
+    }
+
+    /// One of the script's own maps.
+    pub(crate) fn map(&self, map: usize) -> Option<&LoadedMap> {
+        self.maps.get(map)
+    }
+
+    pub(crate) fn stacks(&self) -> Option<&LoadedMap> {
+        self.maps.get(self.places.stacks().0 as usize)
+    }
+
+    /// What was lost so far: records, and values.
+    pub(crate) fn losses(&self) -> io::Result<(u64, u64)> {
+        let counters = self.counters()?;
+        let read = |at: u32| {
+            let at = at as usize;
+            counters.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
+        };
+        Ok((read(counter::LOST), read(counter::FULL)))
+    }
+
+    fn counters(&self) -> io::Result<Vec<u8>> {
+        let map = self.maps.get(self.places.counters().0 as usize);
+        let value = map.map(|map| map.get(&0_u32.to_ne_bytes())).transpose()?.flatten();
+        value.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Notes when the trace begins.
+    fn start_clock(&self) -> io::Result<()> {
+        let now = Duration::from(nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?);
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let mut counters = self.counters()?;
+        let at = counter::START as usize;
+        if let Some(place) = counters.get_mut(at..at + 8) {
+            place.copy_from_slice(&now.to_ne_bytes());
+        }
+        match self.maps.get(self.places.counters().0 as usize) {
+            Some(map) => map.put(&0_u32.to_ne_bytes(), &counters),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&self, probe: &Probe, code: &Code) -> Result<OwnedFd, LoadError> {
+        let mut instructions = code.instructions.clone();
+        for (at, map) in &code.maps {
+            if let (Some(instruction), Some(map)) = (instructions.get_mut(*at), self.maps.get(map.0 as usize)) {
+                instruction.immediate = map.as_fd().as_raw_fd();
+            }
+        }
+        let encoded: Vec<[u8; 8]> = instructions.iter().map(|instruction| instruction.encode()).collect();
+        let kind = match &probe.target {
+            Target::Begin | Target::End | Target::RawTracepoint { typed: None, .. } => ProgramKind::RawTracepoint,
+            Target::RawTracepoint { typed: Some((_, id)), .. } => ProgramKind::TypedTracepoint(id.number()),
+            Target::Clock { .. } => ProgramKind::PerfEvent,
+            Target::Tracepoint { .. } => ProgramKind::Tracepoint,
+        };
+        let name: String = probe.name.rsplit(':').next().unwrap_or("probe").to_owned();
+        let error = match sys::load_program(kind, &name, &encoded, None, None) {
+            Ok(program) => return Ok(program),
+            Err(error) => error,
+        };
+        let mut log = vec![0; LOG];
+        match sys::load_program(kind, &name, &encoded, None, Some(&mut log)) {
+            Ok(program) => Ok(program),
+            Err(_again) => Err(LoadError::Refused(Box::new(refused(probe, code, &error, &log)))),
+        }
+    }
+
+    /// Attaches all programs but those of the beginning and the end.
+    pub(crate) fn attach(&self, script: &Script) -> Result<Vec<OwnedFd>, LoadError> {
+        let mut links = Vec::new();
+        for (probe, program) in script.probes.iter().zip(&self.programs) {
+            let attached = attach::attach(&probe.target, program.as_fd());
+            links.extend(attached.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?);
+        }
+        Ok(links)
+    }
+
+    /// Runs the programs of the beginning, or those of the end.
+    pub(crate) fn run(&self, script: &Script, wanted: impl Fn(&Target) -> bool) -> Result<(), LoadError> {
+        for (probe, program) in script.probes.iter().zip(&self.programs) {
+            if wanted(&probe.target) {
+                sys::run_program(program.as_fd())
+                    .map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has the kernel verify a script's programs, without running them.
+pub fn verify(script: &Script, lowered: &Lowered) -> Result<(), LoadError> {
+    Loaded::new(script, lowered).map(drop)
+}
+
+/// What the verifier says, at the place in the script whose instruction it spoke of last.
+fn refused(probe: &Probe, code: &Code, error: &io::Error, log: &[u8]) -> Refused {
+    let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+    let log = String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned();
+    let instruction = log.lines().rev().find_map(|line| {
+        let (number, rest) = line.split_once(": (")?;
+        rest.get(2..3).filter(|behind| *behind == ")")?;
+        number.trim().parse::<usize>().ok()
+    });
+    let span = instruction.and_then(|index| code.spans.get(index)).copied().unwrap_or(probe.span);
+    let is_summary = |line: &&str| {
+        line.is_empty()
+            || line.starts_with("processed ")
+            || line.starts_with("verification time")
+            || line.contains(": (")
+    };
+    let reason = log.lines().rev().find(|line| !is_summary(line)).unwrap_or_default().to_owned();
+    let diagnostic = Diagnostic::error("verifier", format!("the kernel refuses `{}`: {error}", probe.name), span);
+    let diagnostic = if reason.is_empty() { diagnostic } else { diagnostic.here(reason) };
+    Refused { diagnostic, log }
+}

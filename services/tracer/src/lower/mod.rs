@@ -1,0 +1,152 @@
+//! The checked script as operations on values and memory: what each probe does when it is hit.
+//!
+//! Numbers are values. Everything longer lives in memory and is written straight to where it is needed: into the key of
+//! a map, or into the record on its way to user space.
+
+mod gather;
+mod memory;
+mod number;
+mod output;
+mod statement;
+mod text;
+mod truth;
+
+use crate::code::ir::{Argument, Base, BlockId, End, Operand, Operation, Value};
+use crate::code::{Builder, Code, Compare, Width, assemble};
+use crate::diagnostic::Diagnostic;
+use crate::helper;
+use crate::plan::{Places, counter};
+use crate::typed::{Probe, Script};
+use crate::types::Type;
+use memory::{Memory, Place};
+
+/// A program for each probe, and how much of the arena the largest needs.
+#[derive(Debug)]
+pub struct Lowered {
+    /// In the order of the script's probes.
+    pub programs: Vec<Code>,
+    /// Bytes.
+    pub arena: u32,
+}
+
+/// Writes the programs of a script.
+pub fn lower(script: &Script) -> Result<Lowered, Box<Diagnostic>> {
+    let mut lowered = Lowered { programs: Vec::new(), arena: 0 };
+    for (number, probe) in script.probes.iter().enumerate() {
+        let mut work = Lowerer::new(script, probe);
+        work.probe(probe);
+        let (functions, arena) = work.finish(i32::try_from(number).unwrap_or(0));
+        lowered.arena = lowered.arena.max(arena);
+        let code =
+            assemble(functions).map_err(|error| Box::new(Diagnostic::error("code", error.to_string(), probe.span)))?;
+        lowered.programs.push(code);
+    }
+    Ok(lowered)
+}
+
+/// Where a variable lives.
+#[derive(Debug, Clone, Copy)]
+enum Home {
+    Number(Value),
+    Memory(Place),
+}
+
+struct Lowerer<'s> {
+    script: &'s Script,
+    places: Places,
+    builder: Builder,
+    memory: Memory,
+    /// The probe's context.
+    context: Value,
+    /// The start of the probe's part of the arena.
+    arena: Value,
+    variables: Vec<Home>,
+    /// The block that ends the probe.
+    exit: BlockId,
+    /// Where `continue` and `break` lead, innermost last.
+    loops: Vec<(BlockId, BlockId)>,
+}
+
+impl<'s> Lowerer<'s> {
+    fn new(script: &'s Script, probe: &Probe) -> Self {
+        let mut builder = Builder::new(1);
+        let arena = builder.value();
+        let (body, exit) = (builder.block(), builder.block());
+        builder.switch_to(body);
+        let mut memory = Memory::default();
+        let mut variables = Vec::new();
+        for ty in &probe.variables {
+            variables.push(if ty.is_number() {
+                Home::Number(builder.value())
+            } else {
+                Home::Memory(memory.reserve(ty.room(), arena))
+            });
+        }
+        let context = builder.parameter(0);
+        let places = Places::of(script);
+        Self { script, places, builder, memory, context, arena, variables, exit, loops: Vec::new() }
+    }
+
+    fn probe(&mut self, probe: &Probe) {
+        // What a variable is before it gets a value must be known to the verifier on every path.
+        for home in self.variables.clone() {
+            if let Home::Number(value) = home {
+                self.builder.assign(value, Operand::Number(0));
+            }
+        }
+        if let Some(predicate) = &probe.predicate {
+            let body = self.builder.block();
+            self.branch(predicate, body, self.exit);
+            self.builder.switch_to(body);
+        }
+        self.statements(&probe.body);
+        self.builder.jump(self.exit);
+        self.builder.switch_to(self.exit);
+        self.builder.end(End::Return(0));
+    }
+
+    /// The program, and how much of the arena it needs.
+    fn finish(mut self, number: i32) -> (Vec<crate::code::ir::Function>, u32) {
+        // The first block was left for this; the body is the second.
+        self.builder.switch_to(BlockId(0));
+        let body = BlockId(1);
+        if self.memory.arena_used() == 0 {
+            self.builder.jump(body);
+        } else {
+            let key = self.memory.reserve_frame(8);
+            self.builder.store(key.base, key.offset, Width::Four, Operand::Number(number));
+            let arguments = vec![Argument::Map(self.places.arena()), key.argument()];
+            let found = self.builder.call(helper::MAP_LOOKUP_ELEM, arguments);
+            self.builder.push(Operation::Copy { to: self.arena, from: found });
+            self.builder.branch(Compare::NotEqual, self.arena.into(), Operand::Number(0), body, self.exit);
+        }
+        let (frame, arena) = (self.memory.frame_used(), self.memory.arena_used());
+        (vec![self.builder.finish(frame)], arena)
+    }
+
+    /// Memory for a value until the statement ends.
+    fn temporary(&mut self, ty: &Type) -> Place {
+        self.memory.reserve(ty.room(), self.arena)
+    }
+
+    /// One more of what was lost.
+    fn count(&mut self, counter: u32) {
+        let counters = self.builder.map_value(self.places.counters(), counter);
+        let one = self.builder.in_value(Operand::Number(1));
+        let base = Base::Value(counters);
+        self.builder.push(Operation::AtomicAdd { base, offset: 0, from: one, before: None });
+    }
+
+    /// Puts a value into a map, or counts that there was no room.
+    fn update(&mut self, map: usize, key: Place, value: Place) {
+        let map = Argument::Map(self.places.own(map));
+        let arguments = vec![map, key.argument(), value.argument(), Operand::Number(0).into()];
+        let failed = self.builder.call(helper::MAP_UPDATE_ELEM, arguments);
+        let (full, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::Equal, failed.into(), Operand::Number(0), done, full);
+        self.builder.switch_to(full);
+        self.count(counter::FULL);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+    }
+}

@@ -1,0 +1,406 @@
+//! Numbers.
+
+use super::memory::Place;
+use super::{Home, Lowerer};
+use crate::code::ir::{Argument, Base, Operand, Operation, Value};
+use crate::code::{Alu, Compare, Width};
+use crate::helper;
+use crate::plan::counter;
+use crate::typed::{Arithmetic, Entry, Expression, ExpressionKind, Source, Stepping, Unary};
+use crate::types::{Access, Space, Type};
+
+/// Has a helper that keeps stacks take the process' (`BPF_F_USER_STACK`).
+const USER_STACK: i32 = 1 << 8;
+
+impl Lowerer<'_> {
+    /// A number's value.
+    pub(super) fn number(&mut self, value: &Expression) -> Operand {
+        let outside = self.builder.at(value.span);
+        let number = self.number_of(value);
+        self.builder.at(outside);
+        number
+    }
+
+    fn number_of(&mut self, value: &Expression) -> Operand {
+        match &value.kind {
+            ExpressionKind::Int(number) => self.builder.number(*number),
+            ExpressionKind::Variable(variable) => match self.variables.get(*variable) {
+                Some(Home::Number(value)) => Operand::Value(*value),
+                _ => Operand::Number(0),
+            },
+            ExpressionKind::Entry(entry) => self.entry(entry),
+            ExpressionKind::Source(source) => {
+                let number = self.source(*source);
+                match (source, &value.ty) {
+                    // The kernel hands on whole words, whose upper halves need not mean anything.
+                    (Source::ContextPart(_, 8), Type::Int { size: 1..=4, .. } | Type::Bool) => {
+                        self.narrow(number, &value.ty)
+                    }
+                    (Source::ContextPart(_, 1..=4), Type::Int { signed: true, .. }) => self.narrow(number, &value.ty),
+                    _ => number,
+                }
+            }
+            ExpressionKind::Unary(operation, operand) => self.unary(*operation, operand),
+            ExpressionKind::Binary(operation, left, right) => {
+                self.binary(*operation, left, right, value.ty.is_signed())
+            }
+            ExpressionKind::Compare(..)
+            | ExpressionKind::Logical { .. }
+            | ExpressionKind::SameText { .. }
+            | ExpressionKind::HasKey(_) => self.truth(value),
+            ExpressionKind::Conditional(condition, then, otherwise) => {
+                let result = self.builder.value();
+                let (yes, no, done) = (self.builder.block(), self.builder.block(), self.builder.block());
+                self.branch(condition, yes, no);
+                for (block, value) in [(yes, then), (no, otherwise)] {
+                    self.builder.switch_to(block);
+                    let number = self.number(value);
+                    self.builder.assign(result, number);
+                    self.builder.jump(done);
+                }
+                self.builder.switch_to(done);
+                result.into()
+            }
+            ExpressionKind::Narrow(inner) => {
+                let number = self.number(inner);
+                self.narrow(number, &value.ty)
+            }
+            ExpressionKind::Retype(inner) => self.number(inner),
+            ExpressionKind::Element(tuple, _) if !tuple.ty.is_number() => {
+                let place = self.place(value);
+                Operand::Value(self.builder.load(place.base, place.offset, Width::Eight))
+            }
+            ExpressionKind::StepVariable(variable, stepping) => self.step_variable(*variable, *stepping),
+            ExpressionKind::StepEntry(entry, stepping) => self.step_entry(entry, *stepping),
+            ExpressionKind::Memory { pointer, offset, access, bits } => {
+                self.read(&value.ty, pointer, *offset, *access, *bits)
+            }
+            ExpressionKind::Swap(inner) => {
+                let from = self.number(inner);
+                let from = self.builder.in_value(from);
+                let width = Width::of(value.ty.size()).unwrap_or(Width::Eight);
+                let to = self.builder.value();
+                self.builder.push(Operation::Swap { to, from, width });
+                to.into()
+            }
+            _ => Operand::Number(0),
+        }
+    }
+
+    /// Two numbers, the left one as it was before the right one was computed.
+    pub(super) fn both(&mut self, left: &Expression, right: &Expression) -> (Operand, Operand) {
+        let mut first = self.number(left);
+        if let (Operand::Value(from), true) = (first, steps(right)) {
+            let to = self.builder.value();
+            self.builder.push(Operation::Copy { to, from });
+            first = to.into();
+        }
+        (first, self.number(right))
+    }
+
+    /// What the kernel tells.
+    pub(super) fn source(&mut self, source: Source) -> Operand {
+        let call = |lowerer: &mut Self, helper| Operand::Value(lowerer.builder.call(helper, Vec::new()));
+        match source {
+            Source::Pid => {
+                let both = call(self, helper::GET_CURRENT_PID_TGID);
+                self.builder.alu(Alu::ShiftRight, both, Operand::Number(32))
+            }
+            Source::Tid => {
+                let both = call(self, helper::GET_CURRENT_PID_TGID);
+                self.narrow(both, &Type::UINT32)
+            }
+            Source::Uid => {
+                let both = call(self, helper::GET_CURRENT_UID_GID);
+                self.narrow(both, &Type::UINT32)
+            }
+            Source::Gid => {
+                let both = call(self, helper::GET_CURRENT_UID_GID);
+                self.builder.alu(Alu::ShiftRight, both, Operand::Number(32))
+            }
+            Source::Clock(helper) => call(self, helper),
+            Source::Elapsed => {
+                let start = self.builder.map_value(self.places.counters(), counter::START);
+                let start = self.builder.load(Base::Value(start), 0, Width::Eight);
+                let now = call(self, helper::KTIME_GET_BOOT_NS);
+                self.builder.alu(Alu::Subtract, now, start.into())
+            }
+            Source::Cpu => call(self, helper::GET_SMP_PROCESSOR_ID),
+            Source::NumaNode => call(self, helper::GET_NUMA_NODE_ID),
+            Source::Random => {
+                let number = call(self, helper::GET_PRANDOM_U32);
+                self.narrow(number, &Type::UINT32)
+            }
+            Source::Cgroup => call(self, helper::GET_CURRENT_CGROUP_ID),
+            Source::Jiffies => call(self, helper::JIFFIES64),
+            Source::Task => call(self, helper::GET_CURRENT_TASK),
+            Source::Context => self.context.into(),
+            Source::ContextPart(offset, size) => {
+                let width = Width::of(size.into()).unwrap_or(Width::Eight);
+                Operand::Value(self.builder.load(Base::Value(self.context), offset, width))
+            }
+            Source::Stack(space) => {
+                let flags = if space == Space::User { USER_STACK } else { 0 };
+                let stacks = Argument::Map(self.places.stacks());
+                let arguments = vec![Operand::Value(self.context).into(), stacks, Operand::Number(flags).into()];
+                Operand::Value(self.builder.call(helper::GET_STACKID, arguments))
+            }
+            Source::Comm => Operand::Number(0),
+        }
+    }
+
+    /// A number as one of fewer bytes.
+    pub(super) fn narrow(&mut self, number: Operand, ty: &Type) -> Operand {
+        let (size, signed) = match ty {
+            Type::Int { size, signed } => (u32::from(*size), *signed),
+            Type::Bool => (1, false),
+            _ => return number,
+        };
+        match (size, signed) {
+            (8.., _) => number,
+            (1 | 2, false) => self.builder.alu(Alu::And, number, Operand::Number((1 << (size * 8)) - 1)),
+            _ => {
+                let shift = Operand::Number((64 - size * 8).cast_signed());
+                let left = self.builder.alu(Alu::ShiftLeft, number, shift);
+                let right = if signed { Alu::ShiftRightSigned } else { Alu::ShiftRight };
+                self.builder.alu(right, left, shift)
+            }
+        }
+    }
+
+    fn unary(&mut self, operation: Unary, operand: &Expression) -> Operand {
+        match operation {
+            Unary::Not => {
+                let result = self.builder.value();
+                let number = self.number(operand);
+                let (zero, other, done) = (self.builder.block(), self.builder.block(), self.builder.block());
+                self.builder.branch(Compare::Equal, number, Operand::Number(0), zero, other);
+                for (block, number) in [(zero, 1), (other, 0)] {
+                    self.builder.switch_to(block);
+                    self.builder.assign(result, Operand::Number(number));
+                    self.builder.jump(done);
+                }
+                self.builder.switch_to(done);
+                result.into()
+            }
+            Unary::Invert => {
+                let number = self.number(operand);
+                self.builder.alu(Alu::Xor, number, Operand::Number(-1))
+            }
+            Unary::Negate => {
+                let number = self.number(operand);
+                let from = self.builder.in_value(number);
+                self.negate(from)
+            }
+        }
+    }
+
+    fn negate(&mut self, from: Value) -> Operand {
+        let to = self.builder.value();
+        self.builder.push(Operation::Negate { to, from });
+        to.into()
+    }
+
+    fn binary(&mut self, operation: Arithmetic, left: &Expression, right: &Expression, signed: bool) -> Operand {
+        let (left, right) = self.both(left, right);
+        let alu = match operation {
+            Arithmetic::Add => Alu::Add,
+            Arithmetic::Subtract => Alu::Subtract,
+            Arithmetic::Multiply => Alu::Multiply,
+            Arithmetic::And => Alu::And,
+            Arithmetic::Or => Alu::Or,
+            Arithmetic::Xor => Alu::Xor,
+            Arithmetic::Divide | Arithmetic::Modulo if signed => {
+                return self.divide_signed(operation == Arithmetic::Divide, left, right);
+            }
+            Arithmetic::Divide => Alu::Divide,
+            Arithmetic::Modulo => Alu::Modulo,
+            Arithmetic::ShiftLeft | Arithmetic::ShiftRight => {
+                // The machine takes the lowest six bits; the verifier refuses a larger number that it knows.
+                let count = match right {
+                    Operand::Number(count) => Operand::Number(count & 63),
+                    value @ Operand::Value(_) => value,
+                };
+                let alu = match (operation, signed) {
+                    (Arithmetic::ShiftLeft, _) => Alu::ShiftLeft,
+                    (_, true) => Alu::ShiftRightSigned,
+                    (_, false) => Alu::ShiftRight,
+                };
+                return self.builder.alu(alu, left, count);
+            }
+        };
+        self.builder.alu(alu, left, right)
+    }
+
+    /// Division as in C: the machine's own has no signs. The quotient is negative where one of the two is, the rest
+    /// where the dividend is.
+    fn divide_signed(&mut self, quotient: bool, left: Operand, right: Operand) -> Operand {
+        let dividend = self.builder.in_value(left);
+        let absolute = self.absolute(dividend);
+        let divisor = match right {
+            Operand::Number(number) => Operand::Number(number.saturating_abs()),
+            Operand::Value(value) => self.absolute(value),
+        };
+        let operation = if quotient { Alu::Divide } else { Alu::Modulo };
+        let plain = self.builder.alu(operation, absolute, divisor);
+        let sign = if quotient { self.builder.alu(Alu::Xor, left, right) } else { dividend.into() };
+        let result = self.builder.value();
+        self.builder.assign(result, plain);
+        let (negative, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::LessSigned, sign, Operand::Number(0), negative, done);
+        self.builder.switch_to(negative);
+        let negated = self.negate(result);
+        self.builder.assign(result, negated);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
+    }
+
+    fn absolute(&mut self, value: Value) -> Operand {
+        let result = self.builder.value();
+        self.builder.assign(result, value.into());
+        let (negative, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::LessSigned, result.into(), Operand::Number(0), negative, done);
+        self.builder.switch_to(negative);
+        let negated = self.negate(result);
+        self.builder.assign(result, negated);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
+    }
+
+    fn step_variable(&mut self, variable: usize, stepping: Stepping) -> Operand {
+        let Some(Home::Number(value)) = self.variables.get(variable).copied() else { return Operand::Number(0) };
+        let before = self.builder.value();
+        self.builder.push(Operation::Copy { to: before, from: value });
+        let by = self.builder.number(stepping.by);
+        let after = self.builder.alu(Alu::Add, value.into(), by);
+        self.builder.assign(value, after);
+        if stepping.before { before.into() } else { value.into() }
+    }
+
+    /// A number in a map; zero where there is none.
+    fn entry(&mut self, entry: &Entry) -> Operand {
+        let Some(key) = &entry.key else {
+            let value = self.builder.map_value(self.places.own(entry.map), 0);
+            return self.builder.load(Base::Value(value), 0, Width::Eight).into();
+        };
+        let result = self.builder.value();
+        self.builder.assign(result, Operand::Number(0));
+        let found = self.lookup(entry.map, key);
+        let (hit, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::NotEqual, found.into(), Operand::Number(0), hit, done);
+        self.builder.switch_to(hit);
+        let number = self.builder.load(Base::Value(found), 0, Width::Eight);
+        self.builder.assign(result, number.into());
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
+    }
+
+    fn step_entry(&mut self, entry: &Entry, stepping: Stepping) -> Operand {
+        let by = self.builder.number(stepping.by);
+        let Some(key) = &entry.key else {
+            let value = self.builder.map_value(self.places.own(entry.map), 0);
+            let place = Place { base: Base::Value(value), offset: 0 };
+            self.builder.store(place.base, 8, Width::Eight, Operand::Number(1));
+            return self.step_at(place, by, stepping.before);
+        };
+        let key = self.place(key);
+        let map = Argument::Map(self.places.own(entry.map));
+        let found = self.builder.call(helper::MAP_LOOKUP_ELEM, vec![map, key.argument()]);
+        let result = self.builder.value();
+        let (hit, miss, done) = (self.builder.block(), self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::NotEqual, found.into(), Operand::Number(0), hit, miss);
+        self.builder.switch_to(miss);
+        let first = self.memory.reserve_frame(8);
+        self.builder.store(first.base, first.offset, Width::Eight, by);
+        self.update(entry.map, key, first);
+        self.builder.assign(result, if stepping.before { Operand::Number(0) } else { by });
+        self.builder.jump(done);
+        self.builder.switch_to(hit);
+        let number = self.step_at(Place { base: Base::Value(found), offset: 0 }, by, stepping.before);
+        self.builder.assign(result, number);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
+    }
+
+    /// Steps a number that other CPUs may step at the same time.
+    fn step_at(&mut self, place: Place, by: Operand, give_before: bool) -> Operand {
+        let from = self.builder.in_value(by);
+        let before = self.builder.value();
+        let (base, offset) = (place.base, place.offset);
+        self.builder.push(Operation::AtomicAdd { base, offset, from, before: Some(before) });
+        if give_before { before.into() } else { self.builder.alu(Alu::Add, before.into(), by) }
+    }
+
+    /// Reads a number in the kernel's or the process' memory.
+    fn read(
+        &mut self,
+        ty: &Type,
+        pointer: &Expression,
+        offset: i64,
+        access: Access,
+        bits: Option<(u32, u32)>,
+    ) -> Operand {
+        let width = Width::of(ty.size()).unwrap_or(Width::Eight);
+        let word = if let (Access::Direct, Ok(offset)) = (access, i16::try_from(offset)) {
+            let base = self.number(pointer);
+            let base = self.builder.in_value(base);
+            self.read_directly(base, offset, width)
+        } else {
+            let from = self.address(pointer, offset);
+            let to = self.memory.reserve_frame(8);
+            let helper = if access == Access::User { helper::PROBE_READ_USER } else { helper::PROBE_READ_KERNEL };
+            let size = Operand::Number(width.bytes().cast_signed());
+            self.builder.call_only(helper, vec![to.argument(), size.into(), from.into()]);
+            self.builder.load(to.base, to.offset, width).into()
+        };
+        let Some((first, count)) = bits else {
+            return if ty.is_signed() { self.narrow(word, ty) } else { word };
+        };
+        let left = Operand::Number(64_u32.saturating_sub(first + count).cast_signed());
+        let shifted = self.builder.alu(Alu::ShiftLeft, word, left);
+        let right = if ty.is_signed() { Alu::ShiftRightSigned } else { Alu::ShiftRight };
+        self.builder.alu(right, shifted, Operand::Number(64_u32.saturating_sub(count).cast_signed()))
+    }
+
+    /// Reads through a pointer whose type the verifier knows; it may be null, and reads as zero then.
+    fn read_directly(&mut self, base: Value, offset: i16, width: Width) -> Operand {
+        let result = self.builder.value();
+        self.builder.assign(result, Operand::Number(0));
+        let (there, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::NotEqual, base.into(), Operand::Number(0), there, done);
+        self.builder.switch_to(there);
+        let word = self.builder.load(Base::Value(base), offset, width);
+        self.builder.assign(result, word.into());
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
+    }
+}
+
+/// Whether computing a value changes variables.
+fn steps(value: &Expression) -> bool {
+    match &value.kind {
+        ExpressionKind::StepVariable(..) => true,
+        ExpressionKind::Unary(_, a)
+        | ExpressionKind::Narrow(a)
+        | ExpressionKind::Retype(a)
+        | ExpressionKind::Swap(a)
+        | ExpressionKind::Widen(a)
+        | ExpressionKind::Element(a, _)
+        | ExpressionKind::Memory { pointer: a, .. } => steps(a),
+        ExpressionKind::Binary(_, a, b) | ExpressionKind::Compare(_, _, a, b) => steps(a) || steps(b),
+        ExpressionKind::SameText { left, right, .. } | ExpressionKind::Logical { left, right, .. } => {
+            steps(left) || steps(right)
+        }
+        ExpressionKind::Conditional(a, b, c) => steps(a) || steps(b) || steps(c),
+        ExpressionKind::Tuple(items) => items.iter().any(steps),
+        ExpressionKind::Entry(entry) | ExpressionKind::HasKey(entry) | ExpressionKind::StepEntry(entry, _) => {
+            entry.key.as_deref().is_some_and(steps)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,151 @@
+//! The kernel's maps that a script needs: those for its own maps, and those that carry results and keep what does not
+//! fit the stack.
+
+use crate::code::ir::MapId;
+use crate::typed::{Held, Script};
+use crate::types::Aggregate;
+
+/// What kind of map the kernel makes (`enum bpf_map_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapKind {
+    /// Any keys.
+    Hash = 1,
+    /// Numbers from zero as keys.
+    Array = 2,
+    /// The same with a value for each CPU.
+    PerCpuHash = 5,
+    /// The same with a value for each CPU.
+    PerCpuArray = 6,
+    /// Stacks by their number.
+    StackTrace = 7,
+    /// Records on their way to user space.
+    RingBuffer = 27,
+}
+
+/// A map as the kernel makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MapPlan {
+    /// Its name, for whoever lists the kernel's maps.
+    pub name: String,
+    /// Its kind.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key: u32,
+    /// Bytes of a value.
+    pub value: u32,
+    /// Entries at most; of a ring buffer, its bytes.
+    pub entries: u32,
+}
+
+/// Bytes of the ring buffer: as many as bpftrace's buffer has per CPU (`perf_rb_pages`, 64 pages), for all together.
+const RING: u32 = 1 << 20;
+/// Stacks that are kept at most, as in bpftrace.
+const STACKS: u32 = 131_072;
+/// Bytes of a return address.
+const FRAME: u32 = 8;
+/// Frames of a kept stack.
+pub const STACK_DEPTH: u32 = 127;
+
+/// Offsets in the map of counters, in bytes.
+pub mod counter {
+    /// Records that found no room.
+    pub const LOST: u32 = 0;
+    /// Values that found no room in their map.
+    pub const FULL: u32 = 8;
+    /// When the trace began, in nanoseconds of the boot clock.
+    pub const START: u32 = 16;
+    /// Bytes of all.
+    pub const SIZE: u32 = 24;
+}
+
+/// Where the maps of a trace are among each other: the script's own first.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    own: u32,
+}
+
+impl Places {
+    /// Of a script with so many maps.
+    pub fn of(script: &Script) -> Self {
+        Self { own: u32::try_from(script.maps.len()).unwrap_or(u32::MAX - 8) }
+    }
+
+    /// One of the script's own.
+    pub fn own(self, map: usize) -> MapId {
+        MapId(u32::try_from(map).unwrap_or(0))
+    }
+
+    /// What carries results.
+    pub fn ring(self) -> MapId {
+        MapId(self.own)
+    }
+
+    /// What counts losses.
+    pub fn counters(self) -> MapId {
+        MapId(self.own + 1)
+    }
+
+    /// What does not fit the stack, a value for each probe.
+    pub fn arena(self) -> MapId {
+        MapId(self.own + 2)
+    }
+
+    /// Stacks.
+    pub fn stacks(self) -> MapId {
+        MapId(self.own + 3)
+    }
+}
+
+/// Bytes behind a value of a map without keys that tell whether it was ever put there.
+pub const FLAG: u32 = 8;
+
+/// The ranges that a histogram has, with those for what is smaller and larger.
+pub fn buckets(aggregate: Aggregate) -> u32 {
+    match aggregate {
+        Aggregate::Log2 { bits } => (64 << bits) + (1 << bits) + 2,
+        Aggregate::Linear { min, max, step } => {
+            u32::try_from((max.saturating_sub(min)).div_euclid(step)).unwrap_or(0).saturating_add(3)
+        }
+        _ => 1,
+    }
+}
+
+/// All maps of a script, in the order of [`Places`]. `arena` is how much of it a probe needs at most, and how many
+/// probes there are.
+pub fn maps(script: &Script, arena: (u32, u32)) -> Vec<MapPlan> {
+    let mut maps: Vec<MapPlan> = Vec::new();
+    for map in &script.maps {
+        let (kind, key, value, entries) = match (&map.key, &map.value) {
+            (None, Held::Values(ty)) => (MapKind::Array, 4, ty.room() + FLAG, 1),
+            (Some(key), Held::Values(ty)) => (MapKind::Hash, key.room(), ty.room(), script.settings.max_map_keys),
+            (None, Held::Gathered(aggregate)) => (MapKind::PerCpuArray, 4, aggregate.room(), buckets(*aggregate)),
+            (Some(key), Held::Gathered(aggregate)) => {
+                let bucket = if aggregate.is_histogram() { 8 } else { 0 };
+                (MapKind::PerCpuHash, key.room() + bucket, aggregate.room(), script.settings.max_map_keys)
+            }
+        };
+        maps.push(MapPlan { name: named(&map.name), kind, key, value: value.max(8), entries });
+    }
+    let (arena, probes) = arena;
+    let ring = MapPlan { name: "output".to_owned(), kind: MapKind::RingBuffer, key: 0, value: 0, entries: RING };
+    let counters =
+        MapPlan { name: "counters".to_owned(), kind: MapKind::Array, key: 4, value: counter::SIZE, entries: 1 };
+    let (value, entries) = (arena.max(8), probes.max(1));
+    let arena = MapPlan { name: "arena".to_owned(), kind: MapKind::PerCpuArray, key: 4, value, entries };
+    let stacks = MapPlan {
+        name: "stacks".to_owned(),
+        kind: MapKind::StackTrace,
+        key: 4,
+        value: STACK_DEPTH * FRAME,
+        entries: STACKS,
+    };
+    maps.extend([ring, counters, arena, stacks]);
+    maps
+}
+
+/// A name as the kernel takes it: at most 15 letters, digits, dots and underscores.
+fn named(name: &str) -> String {
+    let letters = name.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '_');
+    let name: String = "at_".chars().chain(letters).take(15).collect();
+    name
+}
