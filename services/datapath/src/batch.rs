@@ -128,6 +128,14 @@ pub(crate) fn each<K: Pod, V: Pod>(info: &MapInfo, mut see: impl FnMut(&K, &V)) 
     }
 }
 
+/// The bytes of the only value of an array, however long it is.
+pub(crate) fn only_value(info: &MapInfo) -> io::Result<Vec<u8>> {
+    let map = info.fd().map_err(io::Error::other)?;
+    let mut batch = Batch::new(info, 1)?;
+    batch.next(map.as_fd(), None)?;
+    Ok(batch.values)
+}
+
 fn too_large() -> io::Error {
     io::Error::new(io::ErrorKind::OutOfMemory, "its entries are too large to be read in batches")
 }

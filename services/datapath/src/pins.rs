@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use aya::maps::{Array, ArrayOfMaps, MapData, MapError, MapInfo, MapType};
+use aya::maps::{ArrayOfMaps, MapData, MapError, MapInfo, MapType};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{CURRENT, Settings, TABLE_SLOTS};
 use synscope_abi::{ABI_VERSION, EVENT_RING_BYTES, PENDING_ENTRIES, counter};
+
+use crate::batch;
 
 /// `BPF_F_NO_PREALLOC`: how tables are made.
 const NO_PREALLOC: u32 = 1;
@@ -29,6 +31,10 @@ const fn shape<K, V>(kind: MapType, entries: usize) -> Shape {
 const fn table<const N: usize>() -> Shape {
     let (key, value) = (size_of::<FlowKey<N>>(), size_of::<Flow>());
     Shape { kind: MapType::Hash, key, value, entries: None, flags: NO_PREALLOC }
+}
+
+const fn pending<const N: usize>() -> Shape {
+    Shape { flags: NO_PREALLOC, ..shape::<PendingKey<N>, Pending>(MapType::Hash, PENDING_ENTRIES) }
 }
 
 /// A map that is pinned, and for slots of tables what is in them.
@@ -55,8 +61,8 @@ const PINNED: [Pinned; 7] = [
     Pinned::new("SETTINGS", shape::<u32, Settings>(MapType::Array, 1)),
     Pinned::slots("FLOWS_V4", table::<4>()),
     Pinned::slots("FLOWS_V6", table::<16>()),
-    Pinned::new("PENDING_V4", shape::<PendingKey<4>, Pending>(MapType::LruHash, PENDING_ENTRIES)),
-    Pinned::new("PENDING_V6", shape::<PendingKey<16>, Pending>(MapType::LruHash, PENDING_ENTRIES)),
+    Pinned::new("PENDING_V4", pending::<4>()),
+    Pinned::new("PENDING_V6", pending::<16>()),
     Pinned::new("COUNTS", shape::<u32, u64>(MapType::PerCpuArray, counter::COUNTERS)),
     Pinned::new("EVENTS", shape::<(), ()>(MapType::RingBuf, EVENT_RING_BYTES)),
 ];
@@ -79,6 +85,14 @@ pub enum PinError {
         path: PathBuf,
         /// What the kernel said.
         source: MapError,
+    },
+    /// A pinned map cannot be read.
+    #[error("pinned map {path} cannot be read")]
+    Read {
+        /// The pin.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
     },
     /// The pins are another version's.
     #[error(
@@ -130,15 +144,16 @@ pub fn remove(folder: &Path) -> Result<(), PinError> {
 fn check(folder: &Path, pinned: &Pinned, path: &Path) -> Result<(), PinError> {
     let open = |source| PinError::Open { path: path.to_owned(), source };
     let info = MapInfo::from_pin(path).map_err(open)?;
-    pinned.shape.expect(path, &info)?;
-    if pinned.name == "SETTINGS" {
-        let map = aya::maps::Map::Array(MapData::from_pin(path).map_err(open)?);
-        let settings = Array::<_, Settings>::try_from(map).map_err(open)?.get(&0, 0).map_err(open)?;
+    if pinned.name == "SETTINGS" && matches!(info.map_type(), Ok(MapType::Array)) {
+        // The version comes first in settings of any version, and says more than their size.
+        let value = batch::only_value(&info).map_err(|source| PinError::Read { path: path.to_owned(), source })?;
+        let version = value.first_chunk().map_or(0, |version| u32::from_ne_bytes(*version));
         // Zero: the process that made it died before it wrote its settings.
-        if settings.abi_version != ABI_VERSION && settings.abi_version != 0 {
-            return Err(PinError::Version { folder: folder.to_owned(), found: settings.abi_version });
+        if version != ABI_VERSION && version != 0 {
+            return Err(PinError::Version { folder: folder.to_owned(), found: version });
         }
     }
+    pinned.shape.expect(path, &info)?;
     if let Some(table) = pinned.table {
         let map = aya::maps::Map::ArrayOfMaps(MapData::from_pin(path).map_err(open)?);
         let slots: ArrayOfMaps<_, MapData> = ArrayOfMaps::try_from(map).map_err(open)?;
