@@ -170,7 +170,7 @@ fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pend
             if let Some(value) = waits
                 && pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err()
             {
-                count(Counter::PendingFailed);
+                count(Counter::SynOverLiveFailed);
             }
         }
         Outcome::Answers => {

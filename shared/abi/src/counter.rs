@@ -69,7 +69,7 @@ counters! {
     DroppedFull = "dropped_table_full",
     /// Refused SYNs remembered for a later copy.
     PendingStored = "pending_stored",
-    /// SYNs without an entry that could not be remembered: these connections are unmeasured.
+    /// Refused SYNs that could not be remembered: these connections are unmeasured.
     PendingFailed = "pending_failed",
     /// Remembered SYNs whose stamps an entry adopted.
     PendingAdopted = "pending_adopted",
@@ -77,6 +77,8 @@ counters! {
     PendingExpired = "pending_expired",
     /// SYNs of another connection over the five-tuple of one that may be alive: remembered until that is decided.
     SynOverLive = "syn_over_live_connection",
+    /// [`Counter::SynOverLive`] that could not be remembered: these connections are unmeasured.
+    SynOverLiveFailed = "unmeasured_syn_over_live_connection",
     /// SYN-ACKs to a SYN that is not known here: unmeasured.
     StraySynAck = "unmeasured_stray_syn_ack",
     /// TCP entries made by a packet from the middle of a connection: unmeasured.

@@ -8,13 +8,14 @@ use synscope_abi::counter::Counter;
 use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::{FlowKey, Pending, PendingKey};
 use synscope_abi::settings::EXEMPT_PORTS;
+use synscope_abi::tcp::{ACK, SYN};
 use synscope_abi::timeout::Timeouts;
 use synscope_datapath::kernel::{Kernel, Mode, OnFull, Options};
 
 use crate::netns::Line;
 use crate::pins::Pins;
 use crate::wire::{connect, listen, observe_on_wire, small, wait_for};
-use crate::{drain, run, syn};
+use crate::{drain, from_server, pass, run, syn};
 
 const DROP: Mode = Mode::Enforce { on_full: OnFull::Drop, exempt_ports: [0; EXEMPT_PORTS] };
 
@@ -87,6 +88,12 @@ fn refused_syns_beyond_the_bound_are_counted_and_evict_nobody() {
     run(&mut kernel, &syn(2, 7));
     assert_eq!(counts(&kernel), [2, 1], "a copy of a remembered one needs no room");
     assert_eq!(pending.keys().count(), PENDING_ENTRIES);
+
+    // The same for a SYN that waits until it is decided what becomes of a connection that may be alive.
+    pass(&mut kernel, "egress", &from_server(1, 9, SYN | ACK, 8));
+    run(&mut kernel, &syn(1, 1 << 30));
+    let waiting = [Counter::SynOverLive, Counter::SynOverLiveFailed].map(|counter| kernel.counter(counter).unwrap());
+    assert_eq!((waiting, counts(&kernel)), ([1, 1], [2, 1]));
 
     kernel.resize_v4(8).unwrap();
     for port in [2, 3] {
