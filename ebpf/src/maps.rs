@@ -79,6 +79,10 @@ pub static COUNTS: PerCpuArray<u64, COUNTERS> = PerCpuArray::new();
 #[btf_map]
 pub static EVENTS: RingBuf<Event, EVENT_RING_BYTES> = RingBuf::new();
 
+/// How many entries the program that empties retiring tables may still move.
+#[btf_map]
+pub static MOVES_LEFT: Array<u64, 1> = Array::new();
+
 /// Keys for programs that work on a batch.
 #[btf_map]
 pub static BATCH_V4: Array<Batch<FlowKey<4>>, 1> = Array::new();

@@ -15,7 +15,7 @@ use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings, TABLE_SLOTS};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
 
-use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, PendingTable, SETTINGS, TableSlot, count, swept_flow};
+use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, MOVES_LEFT, PendingTable, SETTINGS, TableSlot, count, swept_flow};
 use crate::report::{self, Note};
 
 const EEXIST: i64 = 17;
@@ -170,13 +170,13 @@ pub unsafe extern "C" fn visit_pending<const N: usize>(
     0
 }
 
-/// Moves every entry of the retiring IPv4 tables into the one in use.
+/// Moves entries of the retiring IPv4 tables into the one in use, as many as it may.
 #[inline(always)]
 pub fn retire_v4() -> i32 {
     retire(&FLOWS_V4, move_v4)
 }
 
-/// Moves every entry of the retiring IPv6 tables into the one in use.
+/// Moves entries of the retiring IPv6 tables into the one in use, as many as it may.
 #[inline(always)]
 pub fn retire_v6() -> i32 {
     retire(&FLOWS_V6, move_v6)
@@ -223,9 +223,14 @@ unsafe fn move_entry<const N: usize>(
     key: *const FlowKey<N>,
     flow: *const Flow,
 ) -> i64 {
-    let Some(to) = slot.get(CURRENT) else {
+    let (Some(to), Some(moves_left)) = (slot.get(CURRENT), MOVES_LEFT.get_ptr_mut(0)) else {
         return 1;
     };
+    // SAFETY: the map outlives the program, and one process at a time has it run.
+    let moves_left = unsafe { &mut *moves_left };
+    if *moves_left == 0 {
+        return 1;
+    }
     // SAFETY: key and value are the kernel's, valid during the call; NOEXIST leaves alone what the connection's own
     // packet moved already.
     let moved = unsafe {
@@ -238,6 +243,7 @@ unsafe fn move_entry<const N: usize>(
     // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
     let refused = unsafe { bpf_map_delete_elem(from, key.cast()) };
     if refused == 0 {
+        *moves_left -= 1;
         count(Counter::Moved);
     }
     0

@@ -259,6 +259,7 @@ fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -287,7 +288,6 @@ async fn events_do_not_wait_for_a_walk_over_a_large_table() {
 
     let mut flows = connection.client().subscribe(Wildcard::Flows.to_string()).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let load = Load::start(&agent.line.client);
     let watching = tokio::spawn({
         let stop = Arc::clone(&stop);
         async move {
@@ -303,6 +303,7 @@ async fn events_do_not_wait_for_a_walk_over_a_large_table() {
             (events, Duration::from_nanos(longest_ns))
         }
     });
+    let load = Load::start(&agent.line.client);
     let documents = Documents::<Desired>::open(&connection).await.unwrap();
     let mut walks = Vec::new();
     for entries in 600_001..=600_002 {
