@@ -10,7 +10,7 @@ use synscope_bus::command::Answers;
 use synscope_bus::configuration;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
-use synscope_bus::subject::NodeId;
+use synscope_bus::subject::{NodeId, ServiceName};
 use synscope_bus::telemetry;
 
 use service::Settings;
@@ -31,7 +31,7 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     settings.check()?;
     let node = NodeId::new(settings.node.as_str())?;
-    let connection = Connection::start(&settings.nats.url, "synscope-analyzer").await?;
+    let connection = Connection::start(&settings.nats.url, &ServiceName("analyzer").to_string()).await?;
     let life = Life::begin("analyzer", node.as_str(), connection)?;
     let _answers = Answers::announce(&life).await?;
     tokio::select! {

@@ -11,7 +11,7 @@ use synscope_api::{feed, routes};
 use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::{DRAIN, Life};
-use synscope_bus::subject::NodeId;
+use synscope_bus::subject::{NodeId, ServiceName};
 use synscope_bus::{configuration, telemetry};
 use tokio::net::TcpListener;
 
@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
     let settings: Settings = configuration::load(cli.config.as_deref())?;
     telemetry::start(&settings.log)?;
     let name = NodeId::new(settings.node.clone()).context("configuration key \"node\"")?;
-    let connection = Connection::start(&settings.nats.url, &format!("synscope-api-{name}")).await?;
+    let connection = Connection::start(&settings.nats.url, &format!("{}-{name}", ServiceName("api"))).await?;
     let life = Life::begin("api", name.as_str(), connection.clone())?;
     let app = App::new(life.clone(), &settings);
     feed::start(&app, Duration::from_secs(settings.kept_seconds));

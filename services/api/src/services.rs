@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use serde::Deserialize;
 use synscope_bus::command::datapath::{GetStatus, Status};
+use synscope_bus::command::roll::{self, Present, RollError};
 use synscope_bus::command::{self, CommandError};
 use synscope_bus::connection::Connection;
 use synscope_bus::life::{Health, unix_now_ns};
 use synscope_bus::message::signal::Observed;
-use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::problem::reasons;
@@ -31,14 +30,6 @@ const AT_ONCE: usize = 32;
 /// After so long without a word an instance is forgotten, ns.
 const FORGET_NS: u64 = 3600 * 1_000_000_000;
 
-/// What of an answer to the roll call is of interest here.
-#[derive(Debug, Deserialize)]
-struct Present {
-    name: String,
-    #[serde(default)]
-    metadata: std::collections::HashMap<String, String>,
-}
-
 /// Calls the roll and asks everyone, again and again.
 pub async fn follow(app: App) {
     loop {
@@ -46,7 +37,7 @@ pub async fn follow(app: App) {
         if connection.is_connected() {
             app.life.recover("nats");
             if let Err(error) = call_roll(&app, connection).await {
-                app.life.degrade("services", format!("the roll cannot be called: {error}"));
+                app.life.degrade("services", format!("the roll cannot be called: {}", reasons(&error)));
             } else {
                 app.life.recover("services");
             }
@@ -59,20 +50,13 @@ pub async fn follow(app: App) {
     }
 }
 
-async fn call_roll(app: &App, connection: &Connection) -> Result<(), async_nats::Error> {
-    let client = connection.client();
-    let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await?;
-    client.publish_with_reply("$SRV.PING", inbox, "".into()).await?;
-    let end = Instant::now() + ROLL_CALL;
-    while let Ok(Some(answer)) = timeout_at(end, answers.next()).await {
-        let Ok(present) = serde_json::from_slice::<Present>(&answer.payload) else { continue };
-        let service = ASKED.into_iter().find(|service| present.name.strip_prefix("synscope-") == Some(service));
-        if let (Some(service), Some(node)) = (service, present.metadata.get("node")) {
-            lock(&app.store.services).heard(service, node, unix_now_ns());
+async fn call_roll(app: &App, connection: &Connection) -> Result<(), RollError> {
+    roll::call(connection, ROLL_CALL, |Present { service, node }| {
+        if let Some(service) = ASKED.into_iter().find(|asked| *asked == service) {
+            lock(&app.store.services).heard(service, &node, unix_now_ns());
         }
-    }
-    Ok(())
+    })
+    .await
 }
 
 async fn ask_all(app: &App, connection: &Connection) {

@@ -14,7 +14,7 @@ use synscope_bus::document::Endpoints;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::outbox::Outbox;
-use synscope_bus::subject::Subject;
+use synscope_bus::subject::{ServiceName, Subject};
 use synscope_bus::{configuration, telemetry};
 use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
@@ -76,7 +76,7 @@ fn uninstall(settings: &Settings) -> Result<()> {
 async fn run(settings: Settings) -> Result<()> {
     let node = settings.node_id()?;
     let own = read_endpoints(settings.endpoints.as_deref())?;
-    let connection = Connection::start(&settings.nats.url, &format!("synscope-datapath-{node}")).await?;
+    let connection = Connection::start(&settings.nats.url, &format!("{}-{node}", ServiceName("datapath"))).await?;
     let life = Life::begin("datapath", node.as_str(), connection.clone())?;
 
     let (questions, asked) = questions::open();

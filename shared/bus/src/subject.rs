@@ -219,6 +219,28 @@ impl fmt::Display for CommandSubject {
     }
 }
 
+/// What every micro-service answers that is there (NATS ADR-32).
+pub const ROLL_CALL: &str = "$SRV.PING";
+
+/// What NATS calls a service of ours: `synscope-datapath`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ServiceName<'a>(pub &'a str);
+
+impl<'a> ServiceName<'a> {
+    const PREFIX: &'static str = "synscope-";
+
+    /// The service of this name; none when it is not ours.
+    pub fn service(name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(Self::PREFIX)
+    }
+}
+
+impl fmt::Display for ServiceName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::PREFIX, self.0)
+    }
+}
+
 /// What to subscribe to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wildcard {

@@ -4,12 +4,14 @@
 
 mod nats;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
 use nats::{Server, free_port};
+use synscope_bus::command::roll::{self, Present};
 use synscope_bus::command::{self, Answers, Command, CommandError};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, DocumentError, Documents, Seen};
@@ -19,7 +21,7 @@ use synscope_bus::life::{Life, Phase};
 use synscope_bus::message::Message;
 use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
 use synscope_bus::outbox::{Counts, Outbox};
-use synscope_bus::streams::Stream;
+use synscope_bus::streams::{Bucket, Stream};
 use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
 use tokio::time::timeout;
 
@@ -217,6 +219,102 @@ async fn a_command_is_answered_refused_or_nobody_is_there() {
     assert!(matches!(nobody, CommandError::Nobody { .. }), "{nobody}");
     let health = command::ask_health(&connection, "test", "node-a").await.unwrap();
     assert_eq!((health.phase, health.nats_connected), (Phase::Ready, true));
-    let info = connection.client().request("$SRV.INFO.synscope-test", "".into()).await.unwrap();
-    assert!(String::from_utf8_lossy(&info.payload).contains("synscope.command.test.node-a.double"));
+}
+
+/// What `nats micro` shows of two instances of one service, and what it counts of questions that are none.
+#[tokio::test]
+async fn every_instance_shows_itself_and_foreign_questions_are_refused_and_counted() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let mut announced = Vec::new();
+    for node in ["node-a", "node-b"] {
+        let life = Life::begin("test", node, connection.clone()).unwrap();
+        let answers = Answers::announce(&life).await.unwrap();
+        answers.answer(|Double { number }| number.checked_mul(2).ok_or_else(|| "too large".to_owned())).await.unwrap();
+        announced.push(answers);
+    }
+    let node = |node: &str| Present { service: "test".into(), node: node.into() };
+    let both = [node("node-a"), node("node-b")];
+    let mut present = Vec::new();
+    while present != both {
+        present.clear();
+        roll::call(&connection, Duration::from_millis(100), |who| present.push(who)).await.unwrap();
+        present.sort();
+    }
+
+    let client = connection.client();
+    let subject = "synscope.command.test.node-a.double";
+    for payload in [&b""[..], b"\xc1", b"\x81\xa6number", b"{\"number\": 1}"] {
+        let refused = client.request(subject, payload.to_vec().into()).await.unwrap();
+        let headers = refused.headers.unwrap();
+        let code = headers.get(async_nats::service::NATS_SERVICE_ERROR_CODE).unwrap();
+        assert_eq!(code.as_str(), "400", "{payload:?}: {headers:?}");
+    }
+    assert_eq!(command::ask(&connection, "node-a", &Double { number: 4 }).await.unwrap(), 8);
+
+    let all = async |verb: &str| {
+        let inbox = client.new_inbox();
+        let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+        client.publish_with_reply(format!("$SRV.{verb}.synscope-test"), inbox, "".into()).await.unwrap();
+        let mut found = BTreeMap::new();
+        while found.len() < 2 {
+            let answer = timeout(DEADLINE, answers.next()).await.unwrap().unwrap();
+            let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+            found.insert(answer["id"].as_str().unwrap().to_owned(), answer);
+        }
+        found
+    };
+    let mut ids = BTreeMap::new();
+    for (id, info) in all("INFO").await {
+        let node = info["metadata"]["node"].as_str().unwrap().to_owned();
+        let endpoints = info["endpoints"].as_array().unwrap().iter();
+        let subjects: BTreeSet<_> = endpoints.map(|one| one["subject"].as_str().unwrap().to_owned()).collect();
+        let own = ["health", "double"].map(|verb| format!("synscope.command.test.{node}.{verb}")).into();
+        assert_eq!(subjects, own, "{info}");
+        ids.insert(node, id);
+    }
+    let stats = all("STATS").await;
+    let count = |node: &str, what: &str| {
+        let endpoints = stats[&ids[node]]["endpoints"].as_array().unwrap();
+        endpoints.iter().find(|one| one["name"] == "double").unwrap()[what].as_u64().unwrap()
+    };
+    assert_eq!((count("node-a", "num_requests"), count("node-a", "num_errors")), (5, 4), "{stats:?}");
+    assert_eq!((count("node-b", "num_requests"), count("node-b", "num_errors")), (0, 0), "{stats:?}");
+}
+
+/// What the server keeps is what was asked of it.
+#[tokio::test]
+async fn streams_and_buckets_have_their_limits() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let jetstream = jetstream::new(connection.client().clone());
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    for (stream, subjects, max_age, max_bytes) in [
+        (Stream::Edges, "synscope.edge.*.*", hours(4), 2 << 30),
+        (Stream::Signals, "synscope.signal.*", hours(4), 1 << 30),
+        (Stream::Slows, "synscope.slow.*", hours(24), 1 << 30),
+        (Stream::Incidents, "synscope.incident.*", hours(30 * 24), 256 << 20),
+    ] {
+        let made = stream.ensure(&jetstream).await.unwrap().get_info().await.unwrap().config;
+        assert_eq!((made.name.as_str(), made.subjects), (stream.name(), vec![subjects.to_owned()]));
+        assert_eq!((made.max_age, made.max_bytes), (max_age, max_bytes), "{}", stream.name());
+        assert_eq!(made.discard, jetstream::stream::DiscardPolicy::Old);
+        assert_eq!(made.storage, jetstream::stream::StorageType::File);
+    }
+    for (bucket, history, max_bytes) in
+        [(Bucket::Desired, 16, 16 << 20), (Bucket::Endpoints, 1, 256 << 20), (Bucket::Incidents, 1, 256 << 20)]
+    {
+        let made = bucket.ensure(&jetstream).await.unwrap().stream.get_info().await.unwrap().config;
+        assert_eq!((made.max_messages_per_subject, made.max_bytes), (history, max_bytes), "{}", bucket.name());
+    }
+
+    // Limits of the operator's own stay.
+    let own = jetstream::stream::Config { max_bytes: 1 << 20, ..Stream::Signals.config() };
+    jetstream.update_stream(own).await.unwrap();
+    let kept = Stream::Signals.ensure(&jetstream).await.unwrap().get_info().await.unwrap().config;
+    assert_eq!(kept.max_bytes, 1 << 20);
 }

@@ -1,6 +1,7 @@
 //! Questions to one instance of one service, over the NATS micro-services protocol: `nats micro ls` shows them all.
 
 pub mod datapath;
+pub mod roll;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::connection::Connection;
 use crate::life::{Health, Life};
-use crate::subject::{CommandSubject, NodeId, SubjectError};
+use crate::subject::{CommandSubject, NodeId, ServiceName, SubjectError};
 
 /// How long an answer may take.
 pub const ANSWER: Duration = Duration::from_secs(3);
@@ -119,9 +120,9 @@ impl Answers {
     /// Announces the service, and answers for its health.
     pub async fn announce(life: &Life) -> Result<Self, CommandError> {
         let (name, node) = life.name();
-        let metadata = [("node".to_owned(), node.to_owned())].into();
+        let metadata = [(roll::NODE.to_owned(), node.to_owned())].into();
         let builder = life.connection().client().service_builder().metadata(metadata);
-        let announced = builder.start(format!("synscope-{name}"), env!("CARGO_PKG_VERSION")).await;
+        let announced = builder.start(ServiceName(name).to_string(), env!("CARGO_PKG_VERSION")).await;
         let answers = Self { service: announced.map_err(CommandError::Announce)?, life: life.clone() };
         let about = life.clone();
         answers.serve(HEALTH, move |_: GetHealth| Ok(about.health())).await?;
@@ -150,6 +151,7 @@ impl Answers {
         let mut endpoint = builder.add(subject.to_string()).await.map_err(CommandError::Announce)?;
         let answer = Arc::new(answer);
         tokio::spawn(async move {
+            let mut complained = false;
             while let Some(request) = endpoint.next().await {
                 let (answer, payload) = (answer.clone(), request.message.payload.clone());
                 let made = tokio::task::spawn_blocking(move || {
@@ -159,6 +161,12 @@ impl Answers {
                     rmp_serde::to_vec_named(&answer).map_err(|error| (500, error.to_string()))
                 });
                 let made = made.await.unwrap_or_else(|error| Err((500, error.to_string())));
+                // The endpoint's statistics count each refusal.
+                if let Err((400, why)) = &made
+                    && !std::mem::replace(&mut complained, true)
+                {
+                    tracing::warn!(verb, why, "a foreign question is refused, as others will be without a word");
+                }
                 let response = made.map(Into::into).map_err(|(code, status)| Refusal { code, status });
                 if let Err(error) = request.respond(response).await {
                     tracing::debug!(verb, %error, "an answer was not sent");
