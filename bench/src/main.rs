@@ -1,6 +1,8 @@
 //! The benchmarks: each figure of the datapath and the analyzer beside the least that a program of the same purpose
 //! costs, measured in the same run. `cargo xtask bench` builds and starts this.
 
+#![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
+
 mod allocations;
 mod document;
 mod edges;

@@ -1,5 +1,7 @@
 //! Plays incidents between two nodes made of network namespaces, and checks what synscope makes of them.
 
+#![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
+
 mod cilium;
 mod client;
 mod cluster;

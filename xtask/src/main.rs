@@ -1,5 +1,7 @@
 //! The build entry point: `cargo xtask <command>`.
 
+#![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
+
 mod apt;
 mod bench;
 mod ebpf;

@@ -317,7 +317,7 @@ async fn events_do_not_wait_for_a_walk_over_a_large_table() {
     stop.store(true, Ordering::Relaxed);
     let (events, longest) = watching.await.unwrap();
     load.stop();
-    println!("{events} events, the longest waited {longest:?}; walks took {walks:?}");
+    eprintln!("{events} events, the longest waited {longest:?}; walks took {walks:?}");
     let shortest = walks.into_iter().min().unwrap();
     assert!(events > 100 && longest < shortest / 2, "{events} events, {longest:?} beside a walk of {shortest:?}");
     agent.terminate();

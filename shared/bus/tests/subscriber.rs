@@ -45,6 +45,46 @@ fn subscriber(port: u16) -> Child {
     child
 }
 
+/// Complaints about a document: `AsyncAPI`'s own schema (npm `@asyncapi/specs` 6.11.1, Apache-2.0, without its descriptions
+/// and examples).
+const VALIDATE: &str = "
+import json, sys, jsonschema
+schema, document = json.load(open(sys.argv[1])), json.load(sys.stdin)
+for error in jsonschema.Draft7Validator(schema).iter_errors(document):
+    print(error.json_path, error.message[:200].replace('\\n', ' '))
+";
+
+fn complaints(document: &Value) -> Vec<String> {
+    let mut child = Command::new("python3")
+        .args(["-c", VALIDATE])
+        .arg(root().join("shared/bus/tests/schema/asyncapi-3.0.0.json"))
+        .env("PYTHONPATH", root().join("target/python"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    serde_json::to_writer(child.stdin.take().unwrap(), document).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "is `cargo xtask setup` done?");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_document_is_what_asyncapi_says() {
+    let text = std::fs::read(root().join("docs/asyncapi.json")).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(complaints(&document), [""; 0]);
+    for (pointer, wrong) in [
+        ("/asyncapi", Value::from("2.6.0")),
+        ("/channels/flow/address", Value::from(1)),
+        ("/components/messages/flow/payload", Value::from("a flow")),
+    ] {
+        let mut damaged = document.clone();
+        *damaged.pointer_mut(pointer).unwrap() = wrong;
+        assert!(!complaints(&damaged).is_empty(), "{pointer} may be anything");
+    }
+}
+
 /// The golden message of a schema, on a subject.
 async fn publish<M: Message>(connection: &Connection, subject: &Subject, sequence: u64) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{}.msgpack", M::SCHEMA));
