@@ -94,6 +94,20 @@ impl Case<'_> {
         }
     }
 
+    /// Whether what is lost can have been lost on this node: on the server's it was seen to arrive again and again, on the
+    /// client's it was not. Where both are one, or one was not observed, it can.
+    pub fn may_drop(&self, node: &str) -> bool {
+        let (Some(client), Some(server)) = (&self.client, &self.server) else { return true };
+        let lost = |view: &View| view.retries() + view.failed();
+        if client.node == server.node {
+            true
+        } else if server.node == node {
+            lost(server) * 2 >= lost(client)
+        } else {
+            lost(server) * 2 <= lost(client)
+        }
+    }
+
     /// The nodes at both ends, client first, each once.
     pub fn nodes_at_ends(&self) -> Vec<&str> {
         let mut nodes: Vec<&str> = self.views().map(|view| view.node.as_str()).collect();
@@ -127,7 +141,8 @@ pub fn not_observed(name: &str, node: Option<&str>, source: &str) -> Cause {
 
 /// A counter's moves as evidence.
 pub fn counted(counter: Counter, moved: Moved, node: &str) -> Evidence {
-    number(counter.name(), moved.inside, Some(moved.outside), "1", Some(node))
+    let within = moved.netns.map(|netns| format!(" in the network namespace {netns}")).unwrap_or_default();
+    number(&format!("{}{within}", counter.name()), moved.inside, Some(moved.outside), "1", Some(node))
 }
 
 /// A number as evidence.

@@ -104,10 +104,10 @@ impl Engine {
         name
     }
 
-    /// Takes one node's reading.
-    pub fn signals(&mut self, signals: &NodeSignals) {
+    /// Takes one node's reading; `stored_unix_ns` is when the server had it, by its clock.
+    pub fn signals(&mut self, signals: &NodeSignals, stored_unix_ns: u64) {
         self.latest_unix_ns = self.latest_unix_ns.max(signals.time_unix_ns);
-        self.nodes.add(signals);
+        self.nodes.add(signals, stored_unix_ns);
     }
 
     /// The latest time that any input told of, Unix ns.

@@ -60,18 +60,21 @@ pub fn fix(cause: &Cause, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<F
     }
 }
 
+#[allow(clippy::cast_precision_loss, reason = "a rate, for people")]
+const fn number(n: u64) -> f64 {
+    n as f64
+}
+
 fn advise(summary: &str, advice: &[(&str, &str)]) -> Fix {
     let advice = advice.iter().map(|(owner, command)| Advice { owner: (*owner).into(), command: (*command).into() });
     Fix { summary: summary.to_owned(), advice: advice.collect(), ..Fix::default() }
 }
 
-/// Demand: what the table held at its fullest, and the SYNs that found no room in the worst second. A refused SYN comes
-/// again after a second at the earliest (RFC 6298), so within one second each is another connection.
+/// Demand: what the table held at its fullest, and the SYNs that found no room in the worst second.
 fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fix> {
     let (fill, _) = nodes.table(node, spikes)?;
-    let refused = nodes.moved(node, Counter::TableRefused, spikes)?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
-    let demand = fill.live + refused.peak_per_second.ceil() as u64;
+    let refused = nodes.most_in_a_second(node, Counter::TableRefused, spikes)?;
+    let demand = fill.live + refused;
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -101,7 +104,7 @@ fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option
         ],
         sizing: Some(Sizing {
             demand_entries: demand,
-            connections_per_second: refused.peak_per_second,
+            connections_per_second: number(refused),
             headroom: HEADROOM,
             rule_of_thumb: RULE_OF_THUMB.to_owned(),
         }),

@@ -29,6 +29,8 @@ pub(crate) struct Cell {
     pub(crate) slow: u32,
     /// Handshakes that never completed.
     pub(crate) failed: u32,
+    /// SYNs sent again.
+    retries: u32,
     /// Slow ones by what this edge is used to, and dropped SYNs.
     pub(crate) suffering: u32,
     /// The largest latency, µs, at least 1; 0 where nothing was measured.
@@ -38,13 +40,22 @@ pub(crate) struct Cell {
 impl Cell {
     fn of(number: u32, part: &EdgeBucket) -> Self {
         let max_us = part.latency_ns.quantile(1000).map_or(0, |ns| narrow(ns / 1000).max(1));
-        Self { number, n: narrow(part.n), slow: narrow(part.slow), failed: narrow(part.failed), suffering: 0, max_us }
+        Self {
+            number,
+            n: narrow(part.n),
+            slow: narrow(part.slow),
+            failed: narrow(part.failed),
+            retries: narrow(part.retries),
+            suffering: 0,
+            max_us,
+        }
     }
 
     fn add(&mut self, other: &Self) {
         self.n = self.n.saturating_add(other.n);
         self.slow = self.slow.saturating_add(other.slow);
         self.failed = self.failed.saturating_add(other.failed);
+        self.retries = self.retries.saturating_add(other.retries);
         self.suffering = self.suffering.saturating_add(other.suffering);
         self.max_us = self.max_us.max(other.max_us);
     }
@@ -109,6 +120,11 @@ impl History {
     /// Handshakes in a window, measured ones and those that never completed; whole minutes where it is long ago.
     pub(crate) fn handshakes(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
         self.within(from_unix_ns, to_unix_ns).map(|cell| u64::from(cell.n) + u64::from(cell.failed)).sum()
+    }
+
+    /// SYNs sent again in a window; whole minutes where it is long ago.
+    pub(crate) fn retries(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
+        self.within(from_unix_ns, to_unix_ns).map(|cell| u64::from(cell.retries)).sum()
     }
 
     /// The picture of a window, oldest first; minutes where it is long ago.

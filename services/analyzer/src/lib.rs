@@ -19,5 +19,7 @@ pub mod recording;
 pub mod recurrence;
 pub mod scale;
 pub mod series;
+mod signals;
 pub mod spikes;
+mod track;
 mod words;

@@ -67,7 +67,7 @@ pub fn replay(
             engine.edges(batch);
         }
         if let Some(signals) = &line.signal {
-            engine.signals(signals);
+            engine.signals(signals, line.at_unix_ns);
         }
     }
     let mut due = next.unwrap_or(0);

@@ -43,7 +43,8 @@ const NEW_NORMAL: usize = 180;
 struct Block {
     number: u64,
     n: u64,
-    suffering: u64,
+    slow_or_dropped: u64,
+    failed: u64,
 }
 
 /// History of one edge from one vantage.
@@ -255,13 +256,18 @@ impl Series {
     }
 
     /// The usual share of suffering connections: the lower quartile of the blocks' shares, because spikes fill some of
-    /// the blocks, and each with one more slow one in a hundred more, so that no edge is free of noise.
+    /// the blocks. Of those slow or dropped there is one more in a hundred more, so that no edge is free of noise; what
+    /// fails all the time is as much as it is.
     #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
     pub fn usual_share(&self) -> f64 {
-        let share = |block: &Block| (block.suffering as f64 + 1.0) / (block.n as f64 + 100.0);
-        let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
-        shares.sort_by(f64::total_cmp);
-        shares.get(shares.len() / 4).copied().unwrap_or(0.01)
+        let quartile = |share: fn(&Block) -> f64| {
+            let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
+            shares.sort_by(f64::total_cmp);
+            shares.get(shares.len() / 4).copied()
+        };
+        let slow_or_dropped = quartile(|block| (block.slow_or_dropped as f64 + 1.0) / (block.n as f64 + 100.0));
+        let failed = quartile(|block| block.failed as f64 / block.n.max(1) as f64);
+        slow_or_dropped.unwrap_or(0.01) + failed.unwrap_or(0.0)
     }
 
     /// The picture of a window, oldest first.
@@ -272,6 +278,11 @@ impl Series {
     /// Handshakes in a window, in buckets of all kinds, those that never completed too.
     pub fn handshakes(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
         self.history.handshakes(from_unix_ns, to_unix_ns)
+    }
+
+    /// SYNs sent again in a window, in buckets of all kinds.
+    pub fn retries(&self, from_unix_ns: u64, to_unix_ns: u64) -> u64 {
+        self.history.retries(from_unix_ns, to_unix_ns)
     }
 
     /// What was measured in a window, anomalous buckets and those not judged yet.
@@ -333,15 +344,16 @@ impl Series {
         if slow_or_dropped > 0 {
             self.history.note_suffering(part.start_unix_ns, slow_or_dropped);
         }
-        let (n, suffering) = (handshakes(part), slow_or_dropped + part.failed);
+        let (n, failed) = (handshakes(part), part.failed);
         let number = part.start_unix_ns / (BLOCK * self.scale.bucket_ns);
         let place = self.blocks.partition_point(|block| block.number < number);
         match self.blocks.get_mut(place) {
             Some(block) if block.number == number => {
                 block.n += n;
-                block.suffering += suffering;
+                block.slow_or_dropped += slow_or_dropped;
+                block.failed += failed;
             }
-            _ => self.blocks.insert(place, Block { number, n, suffering }),
+            _ => self.blocks.insert(place, Block { number, n, slow_or_dropped, failed }),
         }
         if self.blocks.len() > BLOCKS_MAX {
             self.blocks.pop_front();

@@ -98,7 +98,9 @@ pub fn seen_within(series: &Series, spikes: &[Spike]) -> Vec<Spike> {
         let seen =
             summary(&EdgeBucket { start_unix_ns: spike.start_unix_ns, ..sum }, spike.end_unix_ns, series.slow_ns());
         let meets = |past: &&Spike| past.start_unix_ns < spike.end_unix_ns && spike.start_unix_ns < past.end_unix_ns;
-        series.past().iter().filter(meets).fold(seen, |seen, past| together(&seen, past))
+        let seen = series.past().iter().filter(meets).fold(seen, |seen, past| together(&seen, past));
+        // A SYN that comes again is no anomaly where it was lost later on its way.
+        Spike { retries: seen.retries.max(series.retries(spike.start_unix_ns, spike.end_unix_ns)), ..seen }
     };
     spikes.iter().map(within).collect()
 }

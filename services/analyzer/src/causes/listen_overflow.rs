@@ -28,7 +28,7 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     } else if case.pattern() == Pattern::Loss
         && overflows.mostly()
         && server.retries() * 2 >= retries
-        && overflows.inside * 2 >= retries
+        && overflows.beyond * 2 >= retries
     {
         found.finding = Finding::Confirmed;
         found.score = if overflows.outside * 10 <= overflows.inside { 0.97 } else { 0.9 };

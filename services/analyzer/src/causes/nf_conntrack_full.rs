@@ -20,7 +20,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
     };
     let mut found = cause(NAME, Some(node));
     let mut numbers = vec![counted(Counter::NfDrop, drop, node), counted(Counter::NfEarlyDrop, early, node)];
-    if let Some((fill, otherwise)) = case.nodes.nf(node, case.spikes) {
+    if let Some((fill, otherwise)) = case.nodes.nf(node, drop.netns, case.spikes) {
         numbers.push(number("nf_conntrack entries", fill.live, Some(otherwise.live), "entries", Some(node)));
     }
     if let Some(filter) = case.moved(node, Counter::FilterDrops) {
@@ -35,7 +35,12 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
             "it dropped no packet".to_owned()
         };
         found.evidence_against = numbers;
-    } else if case.pattern() == Pattern::Loss && drop.mostly() && drop.inside * 2 >= retries {
+    } else if !case.may_drop(node) {
+        found.finding = Finding::Refuted;
+        found.summary =
+            "it dropped packets, but the SYNs were lost elsewhere: by what the server's node saw of them".to_owned();
+        found.evidence_against = numbers;
+    } else if case.pattern() == Pattern::Loss && drop.mostly() && drop.beyond * 2 >= retries {
         found.finding = Finding::Confirmed;
         found.score = if drop.outside * 10 <= drop.inside { 0.97 } else { 0.9 };
         found.summary =

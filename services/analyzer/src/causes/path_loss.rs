@@ -70,7 +70,7 @@ pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let all = nodes.iter().flat_map(|node| LOCAL.into_iter().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
-        (moved.inside > 0 && moved.inside * 2 >= lost).then(|| counted(counter, moved, node))
+        (case.may_drop(node) && moved.beyond > 0 && moved.beyond * 2 >= lost).then(|| counted(counter, moved, node))
     })
     .collect()
 }

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 /// What comes from the streams.
 pub(super) enum Input {
     Edges(EdgeBatch),
-    Signals(Box<NodeSignals>),
+    /// And when the server had them, Unix ns.
+    Signals(Box<NodeSignals>, u64),
     /// A stream has been read up to what was there at the start.
     CaughtUp,
 }
@@ -18,7 +19,9 @@ pub(super) enum Input {
 /// Begins to read; how many streams will be caught up with.
 pub(super) fn start(life: &Life, tell: &mpsc::Sender<Input>) -> usize {
     tokio::spawn(read(life.clone(), Stream::Edges, tell.clone(), |batch, _| Input::Edges(batch)));
-    tokio::spawn(read(life.clone(), Stream::Signals, tell.clone(), |signals, _| Input::Signals(Box::new(signals))));
+    tokio::spawn(read(life.clone(), Stream::Signals, tell.clone(), |signals, stored| {
+        Input::Signals(Box::new(signals), stored)
+    }));
     2
 }
 

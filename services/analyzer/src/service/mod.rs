@@ -38,7 +38,7 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
         tokio::select! {
             Some(input) = inputs.recv() => match input {
                 Input::Edges(batch) => engine.edges(&batch),
-                Input::Signals(signals) => engine.signals(&signals),
+                Input::Signals(signals, stored_unix_ns) => engine.signals(&signals, stored_unix_ns),
                 Input::CaughtUp => {
                     behind -= 1;
                     if behind == 0 {

@@ -2,16 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod late;
 mod life;
+mod long;
 mod outage;
 mod world;
 
 use synscope_bus::message::incident::{Finding, Incident, Recurrence};
 use world::{Decoy, Fault, S, World};
 
-const SEEDS: u64 = 4;
+pub(crate) const SEEDS: u64 = 4;
 
-const FAULTS: [(Fault, &str); 6] = [
+pub(crate) const FAULTS: [(Fault, &str); 6] = [
     (Fault::CtFull, "ct-full"),
     (Fault::NfFull, "nf-conntrack-full"),
     (Fault::PathLoss, "path-loss"),
@@ -21,13 +23,13 @@ const FAULTS: [(Fault, &str); 6] = [
 ];
 
 /// The incident as it was told last, and that it was the only one.
-fn only(told: &[Incident]) -> &Incident {
+pub(crate) fn only(told: &[Incident]) -> &Incident {
     let last = told.last().unwrap();
     assert!(told.iter().all(|incident| incident.id == last.id), "one incident, not several");
     last
 }
 
-fn refuted(incident: &Incident, name: &str, node: &str) -> bool {
+pub(crate) fn refuted(incident: &Incident, name: &str, node: &str) -> bool {
     incident
         .refuted
         .iter()
@@ -44,11 +46,17 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
         Decoy::OtherNodeDrops,
         Decoy::Restart,
         Decoy::DropsElsewhen,
+        Decoy::OtherNamespace,
+        Decoy::ManyNamespaces,
+        Decoy::SameTimes,
     ];
     for (fault, name) in FAULTS {
         for decoy in decoys {
             // These two are one and the same table.
             if fault == Fault::CtFull && matches!(decoy, Decoy::TableFullButPasses | Decoy::DropsElsewhen) {
+                continue;
+            }
+            if World::new(0, fault, decoy).is_ambiguous() {
                 continue;
             }
             for seed in 0..SEEDS {

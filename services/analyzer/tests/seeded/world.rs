@@ -58,6 +58,12 @@ pub(crate) enum Decoy {
     DropsElsewhen,
     /// Nothing but TCP is observed on the nodes.
     Blind,
+    /// Another namespace of node b tracks connections and drops all the time, and its listeners overflow.
+    OtherNamespace,
+    /// Other namespaces of node b drop at these very times, each a little: only together as much as was lost.
+    ManyNamespaces,
+    /// Another namespace of node b drops at these very times, as much as was lost.
+    SameTimes,
     /// Other edges fail all the time: each port of a scan once, a wrong address in bursts, and one client among many.
     FailingEdges,
 }
@@ -73,8 +79,21 @@ pub(crate) struct World {
     pub(crate) spike_s: u64,
     /// All connections are hit, and none comes to be.
     pub(crate) outage: bool,
+    /// How messages come.
+    pub(crate) way: Way,
     /// The table grows after so many spikes, and then …
     pub(crate) fixed: Option<(u64, After)>,
+}
+
+/// How messages come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// At once.
+    Straight,
+    /// Node b has no NATS for 130 s, again and again: then all of it comes.
+    Away,
+    /// Each up to 130 s late, in any order.
+    Shuffled,
 }
 
 /// What comes after a fix.
@@ -102,17 +121,43 @@ struct Counters {
     nf_drop: u64,
     nf_early: u64,
     overflows: u64,
-    syn_retrans: u64,
+    elsewhere: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self { seed, fault, decoy, spikes: 8, period_s: 600, spike_s: 150, outage: false, fixed: None }
+        Self {
+            seed,
+            fault,
+            decoy,
+            spikes: 8,
+            period_s: 600,
+            spike_s: 150,
+            outage: false,
+            way: Way::Straight,
+            fixed: None,
+        }
+    }
+
+    /// Whether nothing that is told tells the decoy from the fault: an edge does not say which namespace of its node it
+    /// ends in, so two that drop what comes there, at the same times and as much, are alike.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.decoy == Decoy::SameTimes && matches!(self.fault, Fault::ListenOverflow | Fault::NoAnswer)
     }
 
     /// One outage of five minutes.
     pub(crate) fn outage(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self { seed, fault, decoy, spikes: 1, period_s: 1200, spike_s: 300, outage: true, fixed: None }
+        Self {
+            seed,
+            fault,
+            decoy,
+            spikes: 1,
+            period_s: 1200,
+            spike_s: 300,
+            outage: true,
+            way: Way::Straight,
+            fixed: None,
+        }
     }
 
     /// Plays it through an engine; all states in which incidents were told.
@@ -122,7 +167,8 @@ impl World {
         let mut counters: BTreeMap<&str, Counters> =
             ["node-a", "node-b", "node-c"].map(|node| (node, Counters::default())).into();
         let mut told = Vec::new();
-        let mut late: BTreeMap<u64, Vec<EdgeBatch>> = BTreeMap::new();
+        let mut edges: BTreeMap<u64, Vec<EdgeBatch>> = BTreeMap::new();
+        let mut signals: BTreeMap<u64, Vec<NodeSignals>> = BTreeMap::new();
         let length_s = self.period_s * (self.spikes + 1);
         for second in 0..length_s {
             let now = (START_S + second) * S;
@@ -134,15 +180,18 @@ impl World {
                 } else {
                     (self.buckets(now, spiking, &mut random), Vec::new())
                 };
-                late.insert(second + GIVEN_UP_S, now_and_late.1);
-                let mut batches = now_and_late.0;
-                batches.extend(late.remove(&second).into_iter().flatten());
+                let given_up = now_and_late.1.into_iter().map(|batch| (second + GIVEN_UP_S, batch));
+                let mut batches: Vec<_> =
+                    now_and_late.0.into_iter().map(|batch| (second, batch)).chain(given_up).collect();
                 if self.decoy == Decoy::FailingEdges {
-                    batches.push(failing_edges(second, now, &mut random));
+                    batches.push((second, failing_edges(second, now, &mut random)));
                 }
-                for batch in batches {
-                    engine.edges(&batch);
+                for (sent, batch) in batches {
+                    edges.entry(self.comes(sent, &batch.node, &mut random)).or_default().push(batch);
                 }
+            }
+            for batch in edges.remove(&second).into_iter().flatten() {
+                engine.edges(&batch);
             }
             if self.decoy == Decoy::Restart && second == length_s / 2 {
                 counters.insert("node-a", Counters::default());
@@ -150,8 +199,12 @@ impl World {
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
                 if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
-                    engine.signals(&self.signals(node, *counters, second, demanding));
+                    let reading = self.signals(node, *counters, second, demanding);
+                    signals.entry(self.comes(second, node, &mut random)).or_default().push(reading);
                 }
+            }
+            for reading in signals.remove(&second).into_iter().flatten() {
+                engine.signals(&reading, now);
             }
             if second % BUCKET_S == 0 {
                 told.extend(engine.tick(now));
@@ -166,6 +219,15 @@ impl World {
         let jitter = Random(self.seed ^ cycle).draw() % 5;
         let begin = self.period_s / 2 + jitter;
         cycle < self.spikes && (begin..begin + self.spike_s).contains(&within)
+    }
+
+    /// When a message comes that was sent in this second.
+    fn comes(&self, second: u64, node: &str, random: &mut Random) -> u64 {
+        match self.way {
+            Way::Away if node == "node-b" && second % 500 < 130 => second - second % 500 + 130,
+            Way::Straight | Way::Away => second,
+            Way::Shuffled => second + random.draw() % 130,
+        }
     }
 
     /// What is done against it, by then.
@@ -271,8 +333,7 @@ impl World {
             (Decoy::DropsElsewhen, "node-a") if !spiking => drop_syns(counters, some),
             _ => {}
         }
-        // A retry now and then is normal.
-        counters.syn_retrans += u64::from(random.draw().is_multiple_of(50));
+        counters.elsewhere += if spiking { some } else { 0 };
     }
 
     fn signals(&self, node: &str, counters: Counters, second: u64, spiking: bool) -> NodeSignals {
@@ -304,11 +365,24 @@ impl World {
                 ("early_drop".to_owned(), counters.nf_early),
             ]),
         };
-        let tcp = BTreeMap::from([
-            ("ListenOverflows".to_owned(), counters.overflows),
-            ("ListenDrops".to_owned(), counters.overflows),
-            ("TCPSynRetrans".to_owned(), counters.syn_retrans),
-        ]);
+        let tcp = vec![tcp(1, counters.overflows)];
+        let (mut nf, mut tcp) = (vec![nf], tcp);
+        let other = |netns, drop| NfConntrack {
+            netns,
+            live: 262_144,
+            max: 262_144,
+            counters: BTreeMap::from([("drop".to_owned(), drop)]),
+        };
+        match self.decoy {
+            _ if node != "node-b" => {}
+            Decoy::OtherNamespace => {
+                nf.push(other(2, second * 20));
+                tcp.push(self::tcp(2, second * 20));
+            }
+            Decoy::ManyNamespaces => nf.extend((2..42).map(|netns| other(netns, counters.elsewhere / 40))),
+            Decoy::SameTimes => nf.push(other(2, counters.elsewhere)),
+            _ => {}
+        }
         let cilium = MapFill {
             id: 1,
             name: "cilium_ct4_global".into(),
@@ -322,18 +396,23 @@ impl World {
         let mut signals = NodeSignals {
             node: node.into(),
             time_unix_ns: (START_S + second) * S,
-            tcp: observed(vec![TcpCounters { netns: 1, counters: tcp }]),
+            tcp: observed(tcp),
             ..NodeSignals::default()
         };
         if self.decoy != Decoy::Blind {
             let filter = Drops { reason: "NETFILTER_DROP".into(), packets: counters.nf_drop, ..Drops::default() };
             signals.conntrack = observed(conntrack);
-            signals.nf_conntrack = observed(vec![nf]);
+            signals.nf_conntrack = observed(nf);
             signals.drops = observed(vec![filter]);
             signals.maps = observed(maps);
         }
         signals
     }
+}
+
+fn tcp(netns: u64, overflows: u64) -> TcpCounters {
+    let counters = ["ListenOverflows", "ListenDrops"].map(|name| (name.to_owned(), overflows));
+    TcpCounters { netns, counters: counters.into() }
 }
 
 fn empty(edge: &str, vantage: Vantage, start_unix_ns: u64) -> EdgeBucket {
