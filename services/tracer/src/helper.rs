@@ -21,4 +21,5 @@ pub(crate) const JIFFIES64: i32 = 118;
 pub(crate) const KTIME_GET_BOOT_NS: i32 = 125;
 pub(crate) const RINGBUF_RESERVE: i32 = 131;
 pub(crate) const RINGBUF_SUBMIT: i32 = 132;
+pub(crate) const FOR_EACH_MAP_ELEM: i32 = 164;
 pub(crate) const KTIME_GET_TAI_NS: i32 = 208;

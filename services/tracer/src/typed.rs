@@ -192,6 +192,15 @@ pub enum StatementKind {
         /// What is done.
         body: Vec<Statement>,
     },
+    /// A block for every entry of a map.
+    ForMap {
+        /// Gets key and value.
+        variable: VariableId,
+        /// The map.
+        map: MapId,
+        /// What is done.
+        body: Vec<Statement>,
+    },
     /// Behind the innermost loop.
     Break,
     /// To the next round of the innermost loop.

@@ -8,8 +8,8 @@ use std::process::Command;
 
 const OURS: &str = env!("CARGO_BIN_EXE_synscope-tracer");
 
-/// Scripts that bpftrace does not take: it knows such constants from headers only.
-const OURS_ONLY: &[&str] = &["constants.bt"];
+/// Scripts that bpftrace does not take: it knows such constants from headers only, and loops over maps go to their end.
+const OURS_ONLY: &[&str] = &["constants.bt", "loops_over_maps_left.bt"];
 
 /// What a command writes for a script.
 fn output(mut command: Command, script: &scripts::Script) -> Result<String, String> {

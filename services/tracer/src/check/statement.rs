@@ -7,7 +7,7 @@ use super::map::widened;
 use crate::ast;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
-use crate::typed::{Expression, ExpressionKind, Statement, StatementKind, VariableId};
+use crate::typed::{Expression, ExpressionKind, Held, Statement, StatementKind, VariableId};
 use crate::types::Type;
 
 /// Times that `unroll` repeats its body at most, as in bpftrace.
@@ -39,10 +39,7 @@ impl Checker<'_> {
                 Some(StatementKind::While(condition, body))
             }
             ast::StatementKind::Unroll { count, body } => return self.unroll(count, body),
-            ast::StatementKind::ForMap { .. } => {
-                self.error("not-yet", "loops over maps are not supported yet", span);
-                None
-            }
+            ast::StatementKind::ForMap { variable, map, body } => self.for_map(variable, map, body),
             ast::StatementKind::ForRange { variable, start, end, body } => {
                 let start = self.integer(start);
                 let end = self.integer(end);
@@ -71,6 +68,38 @@ impl Checker<'_> {
             }
         };
         kind.map(|kind| Statement { span, kind }).into_iter().collect()
+    }
+
+    fn for_map(&mut self, variable: &ast::Name, map: &ast::Name, body: &ast::Block) -> Option<StatementKind> {
+        let number = self.map(map);
+        let name = self.map_name(number);
+        let held = self.held(number).cloned();
+        let ty = match (&held, self.key_type(number)) {
+            (Some(Held::Values(value)), Some(key)) => Type::Tuple(vec![key.clone(), value.clone()]),
+            (Some(Held::Gathered(aggregate)), Some(_)) => {
+                let message = format!("loops over maps of type `{}` are not supported yet", aggregate.name());
+                self.error("not-yet", message, map.span);
+                return None;
+            }
+            (Some(_), None) => {
+                self.error("map-type", format!("`{name}` has no keys to go through"), map.span);
+                return None;
+            }
+            (None, _) => {
+                if self.last {
+                    self.error("undefined-map", format!("nothing is put into `{name}`"), map.span);
+                }
+                Type::Unknown
+            }
+        };
+        self.scopes.push(BTreeMap::new());
+        let pair = self.new_variable(&variable.text);
+        self.learn_variable(pair, &ty, variable.span);
+        self.loops += 1;
+        let body = self.block(body);
+        self.loops -= 1;
+        self.scopes.pop();
+        Some(StatementKind::ForMap { variable: pair, map: number, body })
     }
 
     fn branches(&mut self, branches: &[ast::Branch], otherwise: Option<&ast::Block>, span: Span) -> Vec<Statement> {
@@ -190,7 +219,7 @@ impl Checker<'_> {
                 }
                 self.put(entry.map, &value, access.span);
                 let held = match self.held(entry.map) {
-                    Some(crate::typed::Held::Values(held)) => Some(held.clone()),
+                    Some(Held::Values(held)) => Some(held.clone()),
                     _ => None,
                 };
                 let value = widened(value, held.as_ref());

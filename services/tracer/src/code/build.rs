@@ -40,6 +40,11 @@ impl Builder {
         Value(index)
     }
 
+    /// How many arguments the function gets.
+    pub fn parameters(&self) -> usize {
+        self.parameters.len()
+    }
+
     /// A value that is not written yet.
     pub fn value(&mut self) -> Value {
         self.values += 1;

@@ -53,25 +53,36 @@ pub struct Code {
     pub functions: Vec<usize>,
 }
 
-/// Writes a program: the function that the kernel calls, and those that it hands to helpers.
+/// Writes a program: the function that the kernel calls, and those of the others that it hands to helpers.
 pub fn assemble(functions: Vec<Function>) -> Result<Code, CodeError> {
     let mut code = Code { instructions: Vec::new(), spans: Vec::new(), maps: Vec::new(), functions: Vec::new() };
+    let mut left: Vec<Option<Function>> = functions.into_iter().map(Some).collect();
+    let mut starts = vec![0; left.len()];
     let mut calls = Vec::new();
-    for function in functions {
+    // The verifier refuses functions that nobody calls, so each is written when the first call of it was.
+    let mut wanted = vec![0];
+    while let Some(number) = wanted.pop() {
+        let Some(function) = left.get_mut(number).and_then(Option::take) else { continue };
         let start = code.instructions.len();
         let emitted = emit::emit(function)?;
         code.functions.push(start);
+        if let Some(slot) = starts.get_mut(number) {
+            *slot = start;
+        }
         code.instructions.extend(emitted.instructions);
         code.spans.extend(emitted.spans);
         for (at, relocation) in emitted.relocations {
             match relocation {
                 Relocation::Map(map) => code.maps.push((start + at, map)),
-                Relocation::Function(function) => calls.push((start + at, function)),
+                Relocation::Function(called) => {
+                    calls.push((start + at, called));
+                    wanted.push(called);
+                }
             }
         }
     }
     for (at, function) in calls {
-        let to = code.functions.get(function).copied().unwrap_or_default();
+        let to = starts.get(function).copied().unwrap_or_default();
         let distance = i64::try_from(to).unwrap_or(i64::MAX) - i64::try_from(at).unwrap_or(0) - 1;
         let number = i32::try_from(distance).map_err(|_too_far| CodeError::Jump(distance))?;
         if let Some(load) = code.instructions.get_mut(at) {

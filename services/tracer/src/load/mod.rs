@@ -4,6 +4,7 @@ mod attach;
 mod map;
 mod ring;
 mod sys;
+mod types;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,7 +18,7 @@ use crate::diagnostic::Diagnostic;
 use crate::lower::Lowered;
 use crate::plan::{self, MapPlan, Places, counter};
 use crate::typed::{Probe, Script, Target};
-use sys::ProgramKind;
+use sys::{Program, ProgramKind};
 
 /// Why a trace cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,10 @@ pub enum LoadError {
     /// The kernel's verifier refuses a program, for a reason that has a place in the script.
     #[error("the kernel refuses the program: {}", .0.diagnostic.message)]
     Refused(Box<Refused>),
+    /// The kernel's verifier goes through all ways that a program may take, and there are too many (more than a million
+    /// instructions in all).
+    #[error("the kernel finds `{0}` too complex: it needs fewer branches within loops")]
+    TooComplex(String),
     /// A program could not be attached.
     #[error("`{probe}` cannot be attached")]
     Attach {
@@ -154,12 +159,22 @@ impl Loaded {
             Target::Tracepoint { .. } => ProgramKind::Tracepoint,
         };
         let name: String = probe.name.rsplit(':').next().unwrap_or("probe").to_owned();
-        let error = match sys::load_program(kind, &name, &encoded, None, None) {
+        // A program with functions must say what they are.
+        let several = code.functions.len() > 1;
+        let own_types = several.then(|| sys::load_types(&types::of_functions(code.functions.len()))).transpose()?;
+        let places = types::places(&code.functions);
+        let functions = own_types.as_ref().map(|types| (types.as_fd(), places.as_slice()));
+        let program = Program { kind, name: &name, instructions: &encoded, module: None, functions };
+        let error = match sys::load_program(&program, None) {
             Ok(program) => return Ok(program),
             Err(error) => error,
         };
+        // It takes a second to find out, and as many minutes to log.
+        if error.raw_os_error() == Some(libc::E2BIG) {
+            return Err(LoadError::TooComplex(probe.name.clone()));
+        }
         let mut log = vec![0; LOG];
-        match sys::load_program(kind, &name, &encoded, None, Some(&mut log)) {
+        match sys::load_program(&program, Some(&mut log)) {
             Ok(program) => Ok(program),
             Err(_again) => Err(LoadError::Refused(Box::new(refused(probe, code, &error, &log)))),
         }

@@ -18,6 +18,7 @@ enum Command {
     ProgramLoad = 5,
     ProgramRun = 10,
     RawTracepointOpen = 17,
+    TypesLoad = 18,
 }
 
 /// `union bpf_attr`: each command names the offsets of what it reads (`include/uapi/linux/bpf.h`).
@@ -168,18 +169,34 @@ pub(super) enum ProgramKind {
     TypedTracepoint(u32),
 }
 
+/// Hands over types, as BTF.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let size = u32::try_from(types.len()).map_err(io::Error::other)?;
+    let mut attributes = Attributes::new();
+    attributes.pointer(0, types.as_ptr()).number(16, size);
+    // SAFETY: the types are as long as is said.
+    owned(unsafe { bpf(Command::TypesLoad, &mut attributes) }?)
+}
+
+/// A program as it is loaded.
+#[derive(Debug)]
+pub(super) struct Program<'p> {
+    pub(super) kind: ProgramKind,
+    pub(super) name: &'p str,
+    pub(super) instructions: &'p [[u8; 8]],
+    /// The types of the module whose tracepoint it is for; without, it is the kernel's own.
+    pub(super) module: Option<BorrowedFd<'p>>,
+    /// The types of its functions, and which function is of which, where it has several.
+    pub(super) functions: Option<(BorrowedFd<'p>, &'p [[u32; 2]])>,
+}
+
 /// Loads a program. With a log, the kernel says in it what it did.
-pub(super) fn load_program(
-    kind: ProgramKind,
-    name: &str,
-    instructions: &[[u8; 8]],
-    types: Option<BorrowedFd<'_>>,
-    log: Option<&mut Vec<u8>>,
-) -> io::Result<OwnedFd> {
+pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> io::Result<OwnedFd> {
     // Without it, the helpers that read the kernel's memory are refused.
     const LICENSE: &std::ffi::CStr = c"GPL";
     const TRACE_RAW_TP: u32 = 23;
-    let (number, attach, type_id) = match kind {
+    let Program { kind, name, instructions, module, functions } = program;
+    let (number, attach, type_id) = match *kind {
         ProgramKind::Tracepoint => (5, 0, 0),
         ProgramKind::PerfEvent => (7, 0, 0),
         ProgramKind::RawTracepoint => (17, 0, 0),
@@ -195,14 +212,19 @@ pub(super) fn load_program(
         .name(48, name)
         .number(68, attach)
         .number(108, type_id);
-    if let Some(types) = types {
-        attributes.descriptor(112, types);
+    if let Some(types) = module {
+        attributes.descriptor(112, *types);
+    }
+    if let Some((types, places)) = functions {
+        let count = u32::try_from(places.len()).map_err(io::Error::other)?;
+        let size = u32::try_from(size_of::<[u32; 2]>()).map_err(io::Error::other)?;
+        attributes.descriptor(72, *types).number(76, size).pointer(80, places.as_ptr()).number(88, count);
     }
     if let Some(log) = log {
         let room = u32::try_from(log.len()).map_err(io::Error::other)?;
         attributes.number(24, 1).number(28, room).pointer_to_write(32, log.as_mut_ptr());
     }
-    // SAFETY: instructions, license and log are as long as is said.
+    // SAFETY: instructions, places, license and log are as long as is said.
     owned(unsafe { bpf(Command::ProgramLoad, &mut attributes) }?)
 }
 

@@ -63,6 +63,16 @@ impl Memory {
         Place { base: Base::Frame, offset: -i16::try_from(self.frame).unwrap_or(i16::MAX) }
     }
 
+    /// For a function that this one calls: a frame of its own, and what is free of the arena.
+    pub(super) fn called(&self) -> Self {
+        Self { frame: 0, frame_most: 0, arena: self.arena, arena_most: self.arena_most }
+    }
+
+    /// What a called function took of the arena.
+    pub(super) fn returned(&mut self, called: &Self) {
+        self.arena_most = self.arena_most.max(called.arena_most);
+    }
+
     pub(super) fn mark(&self) -> Mark {
         Mark(self.frame, self.arena)
     }

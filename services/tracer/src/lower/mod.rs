@@ -3,6 +3,7 @@
 //! Numbers are values. Everything longer lives in memory and is written straight to where it is needed: into the key of
 //! a map, or into the record on its way to user space.
 
+mod for_map;
 mod gather;
 mod memory;
 mod number;
@@ -11,7 +12,7 @@ mod statement;
 mod text;
 mod truth;
 
-use crate::code::ir::{Argument, Base, BlockId, End, Operand, Operation, Value};
+use crate::code::ir::{Argument, Base, BlockId, End, Function, Operand, Operation, Value};
 use crate::code::{Builder, Code, Compare, Width, assemble};
 use crate::diagnostic::Diagnostic;
 use crate::helper;
@@ -47,7 +48,11 @@ pub fn lower(script: &Script) -> Result<Lowered, Box<Diagnostic>> {
 /// Where a variable lives.
 #[derive(Debug, Clone, Copy)]
 enum Home {
+    /// A number, in a register.
     Number(Value),
+    /// A number in memory, where functions of the probe see it too.
+    Cell(Place),
+    /// Something longer.
     Memory(Place),
 }
 
@@ -61,6 +66,10 @@ struct Lowerer<'s> {
     /// The start of the probe's part of the arena.
     arena: Value,
     variables: Vec<Home>,
+    /// What functions of the probe need of it; only where there are any.
+    shared: Option<for_map::Shared>,
+    /// The probe's functions; the first is left for itself.
+    functions: Vec<Option<Function>>,
     /// The block that ends the probe.
     exit: BlockId,
     /// Where `continue` and `break` lead, innermost last.
@@ -74,24 +83,32 @@ impl<'s> Lowerer<'s> {
         let (body, exit) = (builder.block(), builder.block());
         builder.switch_to(body);
         let mut memory = Memory::default();
+        let context = builder.parameter(0);
+        let shared = for_map::needed(&probe.body).then(|| for_map::Shared::new(&mut memory, &mut builder, context));
         let mut variables = Vec::new();
         for ty in &probe.variables {
-            variables.push(if ty.is_number() {
-                Home::Number(builder.value())
-            } else {
-                Home::Memory(memory.reserve(ty.room(), arena))
+            variables.push(match (ty.is_number(), &shared) {
+                (true, None) => Home::Number(builder.value()),
+                (true, Some(_)) => Home::Cell(memory.reserve_frame(8)),
+                (false, _) => Home::Memory(memory.reserve(ty.room(), arena)),
             });
         }
-        let context = builder.parameter(0);
         let places = Places::of(script);
-        Self { script, places, builder, memory, context, arena, variables, exit, loops: Vec::new() }
+        let functions = vec![None];
+        Self { script, places, builder, memory, context, arena, variables, shared, functions, exit, loops: Vec::new() }
     }
 
     fn probe(&mut self, probe: &Probe) {
         // What a variable is before it gets a value must be known to the verifier on every path.
-        for home in self.variables.clone() {
-            if let Home::Number(value) = home {
-                self.builder.assign(value, Operand::Number(0));
+        for (home, room) in self.variables.clone().into_iter().zip(probe.variables.iter().map(Type::room)) {
+            match home {
+                Home::Number(value) => self.builder.assign(value, Operand::Number(0)),
+                Home::Cell(place) => self.builder.store(place.base, place.offset, Width::Eight, Operand::Number(0)),
+                // Functions of the probe are verified by themselves: for them, all of it may be read.
+                Home::Memory(place) if self.shared.is_some() && place.base == Base::Frame => {
+                    self.zero(place, room);
+                }
+                Home::Memory(_) => {}
             }
         }
         if let Some(predicate) = &probe.predicate {
@@ -106,7 +123,7 @@ impl<'s> Lowerer<'s> {
     }
 
     /// The program, and how much of the arena it needs.
-    fn finish(mut self, number: i32) -> (Vec<crate::code::ir::Function>, u32) {
+    fn finish(mut self, number: i32) -> (Vec<Function>, u32) {
         // The first block was left for this; the body is the second.
         self.builder.switch_to(BlockId(0));
         let body = BlockId(1);
@@ -118,10 +135,15 @@ impl<'s> Lowerer<'s> {
             let arguments = vec![Argument::Map(self.places.arena()), key.argument()];
             let found = self.builder.call(helper::MAP_LOOKUP_ELEM, arguments);
             self.builder.push(Operation::Copy { to: self.arena, from: found });
+            if let Some(shared) = &self.shared {
+                shared.keep_arena(&mut self.builder, self.arena);
+            }
             self.builder.branch(Compare::NotEqual, self.arena.into(), Operand::Number(0), body, self.exit);
         }
         let (frame, arena) = (self.memory.frame_used(), self.memory.arena_used());
-        (vec![self.builder.finish(frame)], arena)
+        let program = self.builder.finish(frame);
+        let others = self.functions.into_iter().flatten();
+        (std::iter::once(program).chain(others).collect(), arena)
     }
 
     /// Memory for a value until the statement ends.

@@ -26,6 +26,7 @@ impl Lowerer<'_> {
             ExpressionKind::Int(number) => self.builder.number(*number),
             ExpressionKind::Variable(variable) => match self.variables.get(*variable) {
                 Some(Home::Number(value)) => Operand::Value(*value),
+                Some(Home::Cell(place)) => self.builder.load(place.base, place.offset, Width::Eight).into(),
                 _ => Operand::Number(0),
             },
             ExpressionKind::Entry(entry) => self.entry(entry),
@@ -270,7 +271,17 @@ impl Lowerer<'_> {
     }
 
     fn step_variable(&mut self, variable: usize, stepping: Stepping) -> Operand {
-        let Some(Home::Number(value)) = self.variables.get(variable).copied() else { return Operand::Number(0) };
+        let value = match self.variables.get(variable).copied() {
+            Some(Home::Number(value)) => value,
+            Some(Home::Cell(place)) => {
+                let before = self.builder.load(place.base, place.offset, Width::Eight);
+                let by = self.builder.number(stepping.by);
+                let after = self.builder.alu(Alu::Add, before.into(), by);
+                self.builder.store(place.base, place.offset, Width::Eight, after);
+                return if stepping.before { before.into() } else { after };
+            }
+            _ => return Operand::Number(0),
+        };
         let before = self.builder.value();
         self.builder.push(Operation::Copy { to: before, from: value });
         let by = self.builder.number(stepping.by);

@@ -55,6 +55,7 @@ impl Lowerer<'_> {
                 self.builder.switch_to(after);
             }
             StatementKind::ForRange { variable, start, end, body } => self.for_range(*variable, start, end, body),
+            StatementKind::ForMap { variable, map, body } => self.for_map(*variable, *map, body),
             StatementKind::Break | StatementKind::Continue => {
                 if let Some((head, after)) = self.loops.last().copied() {
                     let to = if matches!(statement, StatementKind::Break) { after } else { head };
@@ -78,6 +79,10 @@ impl Lowerer<'_> {
                 let number = self.number(value);
                 self.builder.assign(to, number);
             }
+            Some(Home::Cell(to)) => {
+                let number = self.number(value);
+                self.builder.store(to.base, to.offset, Width::Eight, number);
+            }
             Some(Home::Memory(to)) => {
                 // The new value may be made of the old one.
                 let from = self.place(value);
@@ -90,7 +95,6 @@ impl Lowerer<'_> {
     }
 
     fn for_range(&mut self, variable: usize, start: &Expression, end: &Expression, body: &[Statement]) {
-        let Some(Home::Number(number)) = self.variables.get(variable).copied() else { return };
         let (first, last) = self.both(start, end);
         // Both are read once, before the first round.
         let limit = match last {
@@ -109,7 +113,11 @@ impl Lowerer<'_> {
         self.builder.switch_to(head);
         self.builder.branch(Compare::LessSigned, counter.into(), limit, inside, after);
         self.builder.switch_to(inside);
-        self.builder.assign(number, counter.into());
+        match self.variables.get(variable).copied() {
+            Some(Home::Number(number)) => self.builder.assign(number, counter.into()),
+            Some(Home::Cell(place)) => self.builder.store(place.base, place.offset, Width::Eight, counter.into()),
+            _ => {}
+        }
         self.loops.push((next, after));
         self.statements(body);
         self.loops.pop();
