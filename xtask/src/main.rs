@@ -70,7 +70,7 @@ enum Command {
         /// Run the kernel tests; what comes after `--` is for them.
         #[arg(long)]
         tests: bool,
-        /// Seconds until the machine is stopped [default: 120, with --tests 600].
+        /// Seconds until the machine is stopped [default: 120, with --tests 1200].
         #[arg(long)]
         timeout: Option<u64>,
         /// What to run, after `--`.

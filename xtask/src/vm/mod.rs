@@ -43,10 +43,12 @@ impl Machine {
     pub(crate) fn run(&self, command: &[String], limit: Duration) -> Result<u8> {
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         let folder = env::current_dir().context("the current folder")?;
-        let variables = ["PATH", "HOME", "RUST_BACKTRACE", "RUST_LOG"].into_iter().filter_map(|name| {
-            let value = env::var(name).ok()?;
-            Some(format!("export {name}={}\n", quoted(&value)))
-        });
+        let variables = ["PATH", "HOME", "RUST_BACKTRACE", "RUST_LOG", "PROPTEST_CASES", "PROPTEST_RNG_SEED"]
+            .into_iter()
+            .filter_map(|name| {
+                let value = env::var(name).ok()?;
+                Some(format!("export {name}={}\n", quoted(&value)))
+            });
         let text = format!(
             "{}cd {} && exec {}\n",
             variables.collect::<String>(),
