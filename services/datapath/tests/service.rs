@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod agent;
+#[path = "../../../shared/bus/tests/ending/mod.rs"]
+mod ending;
 #[path = "../../../shared/bus/tests/nats/mod.rs"]
 mod nats;
 mod netns;
@@ -380,6 +382,15 @@ async fn a_full_table_does_to_new_connections_what_the_configuration_says() {
         assert!(counters["insert_failed_e2big"] > 0, "{counters:?}");
         assert_eq!(counters["dropped_table_full"] == 0, passes, "{counters:?}");
     }
+}
+
+#[test]
+fn it_ends_within_five_seconds_though_nats_is_away() {
+    let agent = Agent::new("end", "");
+    // There is something to send by then: signals, at least.
+    let (status, took) = ending::terminated_without_nats(&mut agent.command(), "\"ready\"");
+    assert!(status.success() && took < Duration::from_secs(5), "{status}, {took:?}");
+    assert!(agent.command().arg("uninstall").status().unwrap().success());
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
+use crate::streams::SERVER_MIN;
+
 /// Longest wait between two attempts to reach the server.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
 
@@ -80,11 +82,41 @@ impl Connection {
         (info.server_id, info.client_id)
     }
 
+    /// Why the server that is there just now is none for us; none when it is.
+    #[must_use]
+    pub fn too_old(&self) -> Option<String> {
+        let version = self.is_connected().then(|| self.client.server_info().version)?;
+        let (major, minor) = SERVER_MIN;
+        match parse(&version) {
+            Some(found) if found >= SERVER_MIN => None,
+            _ => Some(format!("its version is {version}, {major}.{minor} is needed: nothing may be stored")),
+        }
+    }
+
     /// Returns when a server is there, or never if the client was closed.
     pub async fn connected(&self) {
         let mut connected = self.connected.clone();
         if connected.wait_for(|connected| *connected).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Major and minor number of a version such as `2.10.29-RC.1`.
+fn parse(version: &str) -> Option<(i64, i64)> {
+    let mut numbers = version.split(['.', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        assert!(parse("2.9.10").unwrap() < SERVER_MIN);
+        assert!(parse("2.10.0-RC.1").unwrap() >= SERVER_MIN);
+        assert_eq!(parse("3.0"), Some((3, 0)));
+        assert_eq!(parse(""), None);
     }
 }

@@ -41,7 +41,7 @@ pub struct Health {
     pub node: String,
     /// Its version.
     pub version: String,
-    /// The commit it was built from, when the build said so.
+    /// The commit it was built from; `unknown` when the build did not know.
     pub commit: Option<String>,
     /// Where it stands.
     pub phase: Phase,
@@ -95,7 +95,7 @@ impl Life {
             state: Arc::new(Mutex::new(state)),
             stop,
         };
-        tracing::info!(service, node, version = env!("CARGO_PKG_VERSION"), "starts");
+        tracing::info!(service, node, version = env!("CARGO_PKG_VERSION"), commit = env!("SYNSCOPE_COMMIT"), "starts");
         Ok(life)
     }
 
@@ -176,6 +176,7 @@ impl Life {
     pub fn health(&self) -> Health {
         let state = self.state();
         let mut degradations = state.degradations.clone();
+        degradations.extend(self.connection.too_old().map(|why| ("nats-server".to_owned(), why)));
         for outbox in &state.outboxes {
             degradations.extend(outbox.trouble().map(|why| (outbox.subject().to_owned(), why)));
         }
@@ -183,7 +184,7 @@ impl Life {
             service: self.service.to_owned(),
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("SYNSCOPE_COMMIT").map(str::to_owned),
+            commit: Some(env!("SYNSCOPE_COMMIT").to_owned()),
             phase: state.phase,
             started_unix_ns: self.started_unix_ns,
             nats_connected: self.connection.is_connected(),

@@ -11,10 +11,12 @@ use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::inbox::Inbox;
+use synscope_bus::life::Life;
 use synscope_bus::message::flow::{FlowBatch, FlowEvent};
 use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::sequence::{EventCounter, GapCounter};
 use synscope_bus::subject::{NodeId, Subject};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -206,4 +208,34 @@ async fn a_reader_that_is_too_slow_counts_every_event_it_did_not_get() {
 
 fn rmp_payload(message: &FlowBatch) -> usize {
     envelope::encode(message, &publisher(), 1).unwrap().payload.len()
+}
+
+/// A server of 2.9 as far as we ask: Debian 12's own is one.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_said_in_the_health() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let info = r#"INFO {"server_id":"OLD","version":"2.9.10","proto":1,"headers":true,"max_payload":1048576}"#;
+        stream.write_all(format!("{info}\r\n").as_bytes()).await.unwrap();
+        let mut buffer = [0; 4096];
+        // CONNECT and PING come together or one after the other.
+        while stream.read(&mut buffer).await.unwrap() > 0 {
+            stream.write_all(b"PONG\r\n").await.unwrap();
+        }
+    });
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let life = Life::begin("test", "node-a", connection).unwrap();
+    let why = life.health().degradations.remove("nats-server").unwrap();
+    assert!(why.contains("2.9.10") && why.contains("2.10 is needed"), "{why}");
+    serving.abort();
+
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let health = Life::begin("test", "node-a", connection).unwrap().health();
+    assert!(health.nats_connected && health.degradations.is_empty(), "{health:?}");
 }
