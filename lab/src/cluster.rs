@@ -154,10 +154,17 @@ impl Cluster {
     }
 
     fn start_nats(&mut self) -> Result<()> {
+        let file = self.folder.path().join("nats-server.conf");
+        // Streams reserve their bounds, which are far more than a run writes; left alone, the server has three quarters of
+        // what the disk has left, and on a full one it refuses them.
+        let text = format!(
+            "listen: 127.0.0.1:{}\njetstream {{ store_dir: '{}', max_file_store: 64GB }}\n",
+            self.nats_port,
+            self.folder.path().join("nats").display()
+        );
+        fs::write(&file, text)?;
         let mut command = Command::new(&self.nats_binary);
-        command
-            .args(["-a", "127.0.0.1", "-p", &self.nats_port.to_string(), "-js", "-sd"])
-            .arg(self.folder.path().join("nats"));
+        command.arg("--config").arg(&file);
         self.nats = Some(self.run("nats-server", command)?);
         Ok(())
     }
