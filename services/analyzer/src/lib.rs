@@ -14,6 +14,7 @@ pub mod fix;
 mod history;
 pub mod incident;
 pub mod nodes;
+mod picture;
 pub mod random;
 pub mod recording;
 pub mod recurrence;

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod clocks;
 mod late;
 mod life;
 mod long;
 mod outage;
+mod retirement;
 mod world;
 
 use synscope_bus::message::incident::{Finding, Incident, Recurrence};
@@ -114,6 +116,21 @@ fn without_the_sources_that_a_name_needs_there_is_no_wrong_name() {
         let nameable = matches!(fault, Fault::ListenOverflow | Fault::SlowServer | Fault::Delay);
         let expected = if nameable { name } else { "unknown" };
         assert_eq!(incident.kind, expected, "{fault:?}: {:?}", incident.causes);
+    }
+}
+
+#[test]
+fn some_lost_and_more_held_back_is_an_incident_without_a_name() {
+    for seed in 0..SEEDS {
+        let told = World::new(seed, Fault::Mixed, Decoy::None).play();
+        let incident = only(&told);
+        assert_eq!(incident.kind, "unknown", "{:#?}", incident.causes);
+        assert!(incident.fix.is_none() && incident.causes.iter().all(|cause| cause.finding != Finding::Confirmed));
+        // What speaks against each is listed, with numbers.
+        for name in ["ct-full", "nf-conntrack-full", "path-loss", "delay"] {
+            let refuted = incident.refuted.iter().find(|cause| cause.name == name);
+            assert!(refuted.is_some_and(|cause| !cause.evidence_against.is_empty()), "{name}: {:#?}", incident.refuted);
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     SlowServer,
     /// SYNs are held back between the nodes.
     Delay,
+    /// Most are held back, some are lost: neither explains the other.
+    Mixed,
     /// Nobody listens: resets answer. Always an outage.
     ClosedPort,
     /// SYNs come to the server's node, and nothing answers. Always an outage.
@@ -81,6 +83,8 @@ pub(crate) struct World {
     pub(crate) outage: bool,
     /// How messages come.
     pub(crate) way: Way,
+    /// How far node b's clock is ahead.
+    pub(crate) ahead_s: u64,
     /// The table grows after so many spikes, and then …
     pub(crate) fixed: Option<(u64, After)>,
 }
@@ -135,6 +139,7 @@ impl World {
             spike_s: 150,
             outage: false,
             way: Way::Straight,
+            ahead_s: 0,
             fixed: None,
         }
     }
@@ -156,6 +161,7 @@ impl World {
             spike_s: 300,
             outage: true,
             way: Way::Straight,
+            ahead_s: 0,
             fixed: None,
         }
     }
@@ -186,7 +192,10 @@ impl World {
                 if self.decoy == Decoy::FailingEdges {
                     batches.push((second, failing_edges(second, now, &mut random)));
                 }
-                for (sent, batch) in batches {
+                for (sent, mut batch) in batches {
+                    if batch.node == "node-b" {
+                        batch.buckets.iter_mut().for_each(|bucket| bucket.start_unix_ns += self.ahead_s * S);
+                    }
                     edges.entry(self.comes(sent, &batch.node, &mut random)).or_default().push(batch);
                 }
             }
@@ -199,7 +208,8 @@ impl World {
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
                 if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
-                    let reading = self.signals(node, *counters, second, demanding);
+                    let mut reading = self.signals(node, *counters, second, demanding);
+                    reading.time_unix_ns += if *node == "node-b" { self.ahead_s * S } else { 0 };
                     signals.entry(self.comes(second, node, &mut random)).or_default().push(reading);
                 }
             }
@@ -263,6 +273,8 @@ impl World {
                 Fault::ListenOverflow => (step * S + normal, step * S + normal / 2),
                 Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
                 Fault::Delay => (520 * MS + normal, normal / 2),
+                Fault::Mixed if step == 7 => (S + normal, normal / 2),
+                Fault::Mixed => (400 * MS + normal, normal / 2),
                 Fault::ClosedPort | Fault::NoAnswer | Fault::NodeDown => unreachable!("these are outages"),
             };
             client.n += 1;
@@ -272,6 +284,9 @@ impl World {
             server.latency_ns.record(at_server);
             server.slow += u64::from(at_server > 100 * MS);
             let lost = matches!(self.fault, Fault::CtFull | Fault::PathLoss | Fault::NfFull | Fault::ListenOverflow);
+            if hit && self.fault == Fault::Mixed && step == 7 {
+                client.retries += 1;
+            }
             if hit && lost {
                 client.retries += retries;
                 if self.fault == Fault::CtFull {
