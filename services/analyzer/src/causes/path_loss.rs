@@ -67,7 +67,9 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
 /// Drops on the nodes that reach half of what was lost.
 pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let nodes = case.nodes_at_ends();
-    let all = nodes.iter().flat_map(|node| LOCAL.into_iter().map(move |counter| (*node, counter)));
+    // Where the kernel tells no reasons, these are not observed, and the others still are.
+    let counters = LOCAL.into_iter().chain([Counter::ProgramDrops]);
+    let all = nodes.iter().flat_map(|node| counters.clone().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
         (case.may_drop(node) && moved.beyond > 0 && moved.beyond * 2 >= lost).then(|| counted(counter, moved, node))
