@@ -23,4 +23,5 @@ pub mod series;
 mod signals;
 pub mod spikes;
 mod track;
+mod usual;
 mod words;
