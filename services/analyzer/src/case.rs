@@ -3,6 +3,7 @@
 use synscope_bus::message::incident::{Cause, Evidence, Finding, Spike};
 
 use crate::nodes::{Counter, Moved, Nodes};
+use crate::words::duration;
 
 /// An edge as one vantage sees it.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +72,9 @@ pub struct Case<'a> {
     pub client: Option<View>,
     /// The server's node's view; none where no agent was there.
     pub server: Option<View>,
+    /// Nodes at its ends whose clocks are too far from the one that the spikes were measured by, and how far, ns: their
+    /// views are in neither of these, and their counters are no evidence.
+    pub apart: Vec<(String, u64)>,
     /// All nodes.
     pub nodes: &'a Nodes,
 }
@@ -120,6 +124,19 @@ impl Case<'_> {
         self.nodes.moved(node, counter, self.spikes)
     }
 
+    /// A cause that needs a source that could not be read.
+    pub fn not_observed(&self, name: &str, node: Option<&str>, source: &str) -> Cause {
+        let apart = self.apart.iter().map(|(node, apart)| {
+            format!(" (the clock of {node} is {} off, so that its seconds cannot be compared)", duration(*apart))
+        });
+        let apart: String = apart.collect();
+        Cause {
+            finding: Finding::NotObserved,
+            summary: format!("not observed: {source}{apart}; so this can be neither shown nor excluded"),
+            ..cause(name, node)
+        }
+    }
+
     fn views(&self) -> impl Iterator<Item = &View> {
         self.client.iter().chain(&self.server)
     }
@@ -128,15 +145,6 @@ impl Case<'_> {
 /// A cause with nothing said yet.
 pub fn cause(name: &str, node: Option<&str>) -> Cause {
     Cause { name: name.to_owned(), node: node.map(str::to_owned), ..Cause::default() }
-}
-
-/// A cause that needs a source that could not be read.
-pub fn not_observed(name: &str, node: Option<&str>, source: &str) -> Cause {
-    Cause {
-        finding: Finding::NotObserved,
-        summary: format!("not observed: {source}; so this can be neither shown nor excluded"),
-        ..cause(name, node)
-    }
 }
 
 /// A counter's moves as evidence.

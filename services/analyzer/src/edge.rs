@@ -118,8 +118,10 @@ impl Edge {
         if looked == self.looked {
             return None;
         }
+        // What another clock measured in these seconds was measured in others.
+        let apart = |other: &str| Some((other.to_owned(), nodes.apart(other, node)?));
         let best = |wanted: Vantage| {
-            let of = self.views.iter().filter(|seen| seen.vantage == wanted);
+            let of = self.views.iter().filter(|seen| seen.vantage == wanted && apart(&seen.node).is_none());
             let seen = of.map(|seen| View {
                 node: seen.node.to_string(),
                 spikes: seen_within(&seen.series, &spikes),
@@ -127,9 +129,16 @@ impl Edge {
             });
             seen.max_by_key(|view| (sum(&view.spikes), Reverse(view.node.clone())))
         };
-        let case =
-            Case { edge: name, spikes: &spikes, client: best(Vantage::Client), server: best(Vantage::Server), nodes };
+        let case = Case {
+            edge: name,
+            spikes: &spikes,
+            client: best(Vantage::Client),
+            server: best(Vantage::Server),
+            apart: self.views.iter().filter_map(|seen| apart(&seen.node)).collect(),
+            nodes,
+        };
         let mut at_ends: Vec<String> = case.nodes_at_ends().into_iter().map(str::to_owned).collect();
+        at_ends.extend(case.apart.iter().map(|(node, _)| node.clone()));
         if at_ends.is_empty() {
             at_ends.push(node.to_string());
         }
@@ -142,6 +151,16 @@ impl Edge {
             normal_ns: series.normal_ns(),
             spikes,
         })
+    }
+
+    /// Whether enough connections succeeded to know what is normal.
+    pub(crate) fn is_known(&self) -> bool {
+        self.views.iter().any(|seen| seen.series.is_known())
+    }
+
+    /// Start of the latest bucket there was, Unix ns.
+    pub(crate) fn latest_unix_ns(&self) -> u64 {
+        self.views.iter().filter_map(|seen| seen.series.latest_unix_ns()).max().unwrap_or(0)
     }
 
     /// Whether it is in what may become a spike, or was just now.

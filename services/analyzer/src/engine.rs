@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use synscope_bus::message::edge::EdgeBatch;
-use synscope_bus::message::incident::{Incident, Point};
+use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::NodeSignals;
 
 use crate::edge::{Edge, Taken};
 use crate::incident::{Found, Tracked};
 use crate::nodes::Nodes;
+use crate::picture::picture;
 use crate::recurrence;
 use crate::scale::Scale;
 
@@ -18,8 +19,12 @@ const EDGES_MAX: usize = 50_000;
 /// Incidents that are remembered.
 const INCIDENTS_MAX: usize = 1000;
 
-/// Points of an incident's picture.
-const PICTURE_MAX: usize = 512;
+/// Room that is made for new incidents.
+const INCIDENTS_SPARE: usize = 50;
+/// Days that a closed incident is remembered.
+const DAYS_KEPT: u64 = 7;
+/// How often a day it is looked for what is over.
+const RETIREMENTS: u64 = 48;
 /// Names of nodes that are kept once; more are kept where they are used.
 const NODES_MAX: usize = 65_536;
 
@@ -46,6 +51,9 @@ pub struct Engine {
     incidents: Vec<Tracked>,
     refused: Refused,
     latest_unix_ns: u64,
+    retired_unix_ns: u64,
+    /// Incidents that are forgotten, until someone asks.
+    gone: Vec<String>,
 }
 
 impl Engine {
@@ -59,6 +67,8 @@ impl Engine {
             incidents: Vec::new(),
             refused: Refused::default(),
             latest_unix_ns: 0,
+            retired_unix_ns: 0,
+            gone: Vec::new(),
         }
     }
 
@@ -117,6 +127,7 @@ impl Engine {
 
     /// Looks at everything as of now. Incidents that are new or have changed.
     pub fn tick(&mut self, now_unix_ns: u64) -> Vec<Incident> {
+        self.retire(now_unix_ns);
         let mut found = Vec::new();
         let known = |name: &String| self.incidents.iter().any(|known| known.has(name));
         for (name, edge) in &mut self.edges {
@@ -143,15 +154,53 @@ impl Engine {
                 let mut edges = of.iter().filter_map(|edge| edges.get(edge));
                 edges.any(|edge| edge.is_ongoing(scale, now_unix_ns))
             };
-            known.advance(nodes, scale, level, is_ongoing, now_unix_ns)
-        });
-        let told = told.map(|mut incident| {
-            if let Some(points) = picture(edges, &incident) {
-                incident.series = points;
+            let mut incident = known.advance(nodes, scale, level, is_ongoing, now_unix_ns)?;
+            let edge = incident.edges.first().and_then(|edge| edges.get(edge));
+            if let Some(points) = edge.and_then(|edge| picture(edge, nodes, scale, &incident, now_unix_ns)) {
+                incident.series.clone_from(&points);
+                known.show(points);
             }
-            incident
+            Some(incident)
         });
         told.collect()
+    }
+
+    /// Forgets what is over: edges and nodes that told nothing for a day, edges that never worked after two hours, and
+    /// incidents that were closed a week ago; before that, the first closed where there is no more room.
+    fn retire(&mut self, now_unix_ns: u64) {
+        let Scale { history_ns, memory_ns, .. } = self.scale;
+        if now_unix_ns < self.retired_unix_ns + memory_ns / RETIREMENTS {
+            return;
+        }
+        self.retired_unix_ns = now_unix_ns;
+        self.edges.retain(|_, edge| {
+            let kept_ns = if edge.is_known() { memory_ns } else { history_ns };
+            edge.latest_unix_ns() + kept_ns >= now_unix_ns
+        });
+        self.nodes.retire(now_unix_ns);
+        self.node_names.retain(|name| Arc::strong_count(name) > 1);
+        let mut closed: Vec<(u64, String)> = self
+            .incidents
+            .iter()
+            .filter_map(|known| Some((known.closed_unix_ns()?, known.incident().id.clone())))
+            .collect();
+        closed.sort();
+        let crowded = (self.incidents.len() + INCIDENTS_SPARE).saturating_sub(INCIDENTS_MAX);
+        let is_over =
+            |(rank, (at, _)): &(usize, (u64, String))| *rank < crowded || at + DAYS_KEPT * memory_ns < now_unix_ns;
+        let over: HashSet<String> = closed.into_iter().enumerate().filter(is_over).map(|(_, (_, id))| id).collect();
+        self.incidents.retain(|known| !over.contains(&known.incident().id));
+        self.gone.extend(over);
+    }
+
+    /// Incidents that were forgotten since the last time, by their ids.
+    pub fn gone(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Edges that are remembered.
+    pub fn edges_known(&self) -> usize {
+        self.edges.len()
     }
 
     /// All incidents.
@@ -163,12 +212,4 @@ impl Engine {
     pub const fn refused(&self) -> Refused {
         Refused { signals: self.nodes.refused(), ..self.refused }
     }
-}
-
-/// The incident's first edge as it looks by now.
-fn picture(edges: &HashMap<String, Edge>, incident: &Incident) -> Option<Vec<Point>> {
-    let edge = edges.get(incident.edges.first()?)?;
-    let of = |node: &String| edge.points(incident.vantage, node, 0, incident.last_seen_unix_ns);
-    let points = incident.nodes.iter().find_map(of)?;
-    Some(points.get(points.len().saturating_sub(PICTURE_MAX)..)?.to_vec())
 }

@@ -17,6 +17,7 @@ pub fn fix(cause: &Cause, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option<F
     let node = cause.node.as_deref();
     match cause.name.as_str() {
         "ct-full" => larger_table(node?, id, spikes, nodes),
+        "cilium-ct-full" => larger_cilium_table(node?, spikes, nodes),
         "nf-conntrack-full" => Some(advise(
             "a larger nf_conntrack table; its limit belongs to the whole host, so synscope does not change it",
             &[
@@ -75,14 +76,7 @@ fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option
     let (fill, _) = nodes.table(node, spikes)?;
     let refused = nodes.most_in_a_second(node, Counter::TableRefused, spikes)?;
     let demand = fill.live + refused;
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "a table's size"
-    )]
-    let wanted = (demand as f64 * HEADROOM) as u64;
-    let to = wanted.next_power_of_two().clamp(fill.max.saturating_mul(2).min(ENTRIES_MAX), ENTRIES_MAX);
+    let to = entries(demand, fill.max);
     Some(Fix {
         summary: format!(
             "give {node}'s connection tables {to} entries instead of {}: the demand was {demand}",
@@ -102,12 +96,58 @@ fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option
                 command: format!("net.netfilter.nf_conntrack_max={to}, where the table is the kernel's"),
             },
         ],
-        sizing: Some(Sizing {
-            demand_entries: demand,
-            connections_per_second: number(refused),
-            headroom: HEADROOM,
-            rule_of_thumb: RULE_OF_THUMB.to_owned(),
-        }),
+        sizing: Some(sizing(demand, refused)),
         applied_unix_ns: None,
     })
+}
+
+/// The same for a table of Cilium's, by its options; synscope does not change it.
+fn larger_cilium_table(node: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fix> {
+    let tables = nodes.cilium(node, spikes)?.into_iter().filter(|table| !table.lru);
+    let table = tables.max_by(|a, b| a.inside.share().total_cmp(&b.inside.share()))?;
+    let refused = nodes.most_in_a_second(node, Counter::ProgramDrops, spikes)?;
+    let demand = table.inside.live + refused;
+    let to = entries(demand, table.inside.max);
+    // pkg/option/config.go: everything but TCP lives in the table whose name says "any".
+    let (value, option) = if table.name.contains("_any") {
+        ("bpf.ctAnyMax", "bpf-ct-global-any-max")
+    } else {
+        ("bpf.ctTcpMax", "bpf-ct-global-tcp-max")
+    };
+    let upgrade = format!("helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set {value}={to}");
+    let advice = [
+        upgrade,
+        format!("without Helm: cilium-agent --{option}={to}"),
+        "kubectl -n kube-system rollout restart ds/cilium  (the tables are made anew: connections are cut)".to_owned(),
+    ];
+    Some(Fix {
+        summary: format!(
+            "give {} {to} entries instead of {}: the demand on {node} was {demand}; the table is Cilium's, so synscope does not change it",
+            table.name, table.inside.max
+        ),
+        advice: advice.map(|command| Advice { owner: "cilium".into(), command }).into(),
+        sizing: Some(sizing(demand, refused)),
+        ..Fix::default()
+    })
+}
+
+/// Entries for a demand: with room to grow, a power of two, and twice of what there is at least.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a table's size"
+)]
+fn entries(demand: u64, max: u64) -> u64 {
+    let wanted = (demand as f64 * HEADROOM) as u64;
+    wanted.next_power_of_two().clamp(max.saturating_mul(2).min(ENTRIES_MAX), ENTRIES_MAX)
+}
+
+fn sizing(demand_entries: u64, refused: u64) -> Sizing {
+    Sizing {
+        demand_entries,
+        connections_per_second: number(refused),
+        headroom: HEADROOM,
+        rule_of_thumb: RULE_OF_THUMB.to_owned(),
+    }
 }

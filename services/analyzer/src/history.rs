@@ -136,6 +136,7 @@ impl History {
             slow: cell.slow.into(),
             failed: cell.failed.into(),
             max_ns: (cell.max_us > 0).then(|| u64::from(cell.max_us) * 1000),
+            table_per_mille: None,
         };
         self.within(from_unix_ns, to_unix_ns).map(point).collect()
     }

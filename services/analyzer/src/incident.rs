@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use synscope_bus::message::flow::Vantage;
-use synscope_bus::message::incident::{Change, Finding, Incident, Recurrence, Spike, State, Step};
+use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurrence, Spike, State, Step};
 
 use crate::causes::{Verdict, kind};
 use crate::fix::fix;
@@ -96,6 +96,18 @@ impl Tracked {
     /// The incident as it stands.
     pub const fn incident(&self) -> &Incident {
         &self.incident
+    }
+
+    /// Takes its picture.
+    pub fn show(&mut self, points: Vec<Point>) {
+        self.incident.series = points;
+    }
+
+    /// When it was closed, Unix ns; none as long as it is not.
+    pub fn closed_unix_ns(&self) -> Option<u64> {
+        let is_closed = matches!(self.incident.state, State::Verified | State::Inconclusive);
+        let last = self.incident.timeline.last().map_or(self.incident.last_seen_unix_ns, |step| step.time_unix_ns);
+        is_closed.then_some(last)
     }
 
     /// Whether it is one of its edges.

@@ -172,13 +172,13 @@ impl Nodes {
 
     /// The fullest that synscope's own table was, in the spikes and otherwise.
     pub fn table(&self, node: &str, spikes: &[Spike]) -> Option<(Fill, Fill)> {
-        fullest(&self.known.get(node)?.table, spikes)
+        fullest(&self.known.get(node)?.table, spikes, self.scale.bucket_ns)
     }
 
     /// The same for `nf_conntrack` of one namespace; of the fullest where it is none.
     pub fn nf(&self, node: &str, netns: Option<u64>, spikes: &[Spike]) -> Option<(Fill, Fill)> {
         let tables = self.known.get(node)?.nf.iter().filter(|(inode, _)| netns.is_none_or(|netns| **inode == netns));
-        let fills = tables.filter_map(|(_, fills)| fullest(fills, spikes));
+        let fills = tables.filter_map(|(_, fills)| fullest(fills, spikes, self.scale.bucket_ns));
         fills.max_by(|a, b| a.0.share().total_cmp(&b.0.share()))
     }
 
@@ -186,7 +186,7 @@ impl Nodes {
     pub fn cilium(&self, node: &str, spikes: &[Spike]) -> Option<Vec<CiliumTable>> {
         let tables = self.known.get(node)?.cilium.as_ref()?;
         let table = |(name, table): (&std::sync::Arc<str>, &crate::signals::Cilium)| {
-            let (inside, outside) = fullest(&table.fills, spikes)?;
+            let (inside, outside) = fullest(&table.fills, spikes, self.scale.bucket_ns)?;
             Some(CiliumTable { name: name.to_string(), inside, outside, lru: table.lru })
         };
         Some(tables.iter().filter_map(table).collect())
@@ -230,17 +230,22 @@ fn steps(track: &Track<u64>) -> impl Iterator<Item = (u64, u64, u64)> {
     })
 }
 
-fn fullest(track: &Track<Fill>, spikes: &[Spike]) -> Option<(Fill, Fill)> {
+/// In the spikes and otherwise; what is within `margin_ns` of a spike, whose ends are known to a bucket, is neither.
+fn fullest(track: &Track<Fill>, spikes: &[Spike], margin_ns: u64) -> Option<(Fill, Fill)> {
     let (mut inside, mut outside): (Option<Fill>, Option<Fill>) = (None, None);
     for told in track.iter() {
         let within = |spike: &Spike| told.to >= spike.start_unix_ns && told.from < spike.end_unix_ns + SLACK_NS;
-        let around = |spike: &Spike| told.from >= spike.start_unix_ns && told.to < spike.end_unix_ns + SLACK_NS;
+        let around = |spike: &Spike| {
+            told.from + margin_ns >= spike.start_unix_ns && told.to < spike.end_unix_ns + SLACK_NS + margin_ns
+        };
         let is_fuller = |place: &Option<Fill>| place.is_none_or(|fullest| told.value.share() > fullest.share());
         if is_fuller(&inside) && spikes.iter().any(within) {
             inside = Some(told.value);
         }
-        // What reaches beyond a spike was so outside as well.
-        if is_fuller(&outside) && !spikes.iter().any(around) {
+        let shared = |spike: &Spike| told.to.min(spike.end_unix_ns).saturating_sub(told.from.max(spike.start_unix_ns));
+        // What lasted for longer outside of the spikes than inside was so outside as well.
+        let is_mostly_outside = spikes.iter().map(shared).sum::<u64>() * 2 <= told.to - told.from;
+        if is_fuller(&outside) && is_mostly_outside && !spikes.iter().any(around) {
             outside = Some(told.value);
         }
     }

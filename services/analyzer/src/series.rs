@@ -9,6 +9,7 @@ use synscope_bus::sketch::Sketch;
 use crate::history::History;
 use crate::scale::Scale;
 use crate::spikes::{PAST_CHANCE_LN_MAX, spike_of};
+use crate::usual::Usual;
 
 /// Connections that a sketch of what is normal needs before it is asked.
 const NORMAL_MIN: u64 = 30;
@@ -29,23 +30,10 @@ const SLOW_MIN_NS: u64 = 10_000_000;
 const ANOMALOUS_PERCENT: u64 = 5;
 /// Share of failed handshakes from which they are the edge's trouble, and not that of one client among many, percent.
 const FAILED_PERCENT: u64 = 20;
-/// Buckets in a block: enough connections that its share means something, and few enough that spikes leave some free.
-const BLOCK: u64 = 30;
-/// Blocks that are remembered: the history's.
-const BLOCKS_MAX: usize = 24;
 /// Blocks before which it is not known how many handshakes usually fail, because they are told minutes late.
 const BLOCKS_MIN: usize = 3;
 /// An edge that is anomalous for so many buckets on end has a new normal.
 const NEW_NORMAL: usize = 180;
-
-/// What so many buckets in a row measured.
-#[derive(Debug, Clone, Copy)]
-struct Block {
-    number: u64,
-    n: u64,
-    slow_or_dropped: u64,
-    failed: u64,
-}
 
 /// History of one edge from one vantage.
 #[derive(Debug, Clone)]
@@ -54,8 +42,7 @@ pub struct Series {
     slow_above_ns: u64,
     normal: Sketch,
     normal_count: u64,
-    /// Blocks of judged buckets, oldest first.
-    blocks: VecDeque<Block>,
+    usual: Usual,
     /// Buckets that are not judged yet, oldest first.
     open: VecDeque<EdgeBucket>,
     /// Judged and not normal, oldest first.
@@ -84,7 +71,7 @@ impl Series {
             slow_above_ns,
             normal: Sketch::default(),
             normal_count: 0,
-            blocks: VecDeque::new(),
+            usual: Usual::new(&scale),
             open: VecDeque::new(),
             anomalous: VecDeque::new(),
             past: VecDeque::new(),
@@ -255,19 +242,9 @@ impl Series {
         self.normal_count >= NORMAL_MIN
     }
 
-    /// The usual share of suffering connections: the lower quartile of the blocks' shares, because spikes fill some of
-    /// the blocks. Of those slow or dropped there is one more in a hundred more, so that no edge is free of noise; what
-    /// fails all the time is as much as it is.
-    #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
+    /// The usual share of suffering connections.
     pub fn usual_share(&self) -> f64 {
-        let quartile = |share: fn(&Block) -> f64| {
-            let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
-            shares.sort_by(f64::total_cmp);
-            shares.get(shares.len() / 4).copied()
-        };
-        let slow_or_dropped = quartile(|block| (block.slow_or_dropped as f64 + 1.0) / (block.n as f64 + 100.0));
-        let failed = quartile(|block| block.failed as f64 / block.n.max(1) as f64);
-        slow_or_dropped.unwrap_or(0.01) + failed.unwrap_or(0.0)
+        self.usual.share()
     }
 
     /// The picture of a window, oldest first.
@@ -300,7 +277,7 @@ impl Series {
     /// what never worked is a wrong address, and no outage.
     pub fn suffering(&self, bucket: &EdgeBucket) -> u64 {
         let are_many = bucket.failed * 100 >= (bucket.n + bucket.failed) * FAILED_PERCENT;
-        let is_usual_known = self.is_known() && self.blocks.len() >= BLOCKS_MIN;
+        let is_usual_known = self.is_known() && self.usual.blocks() >= BLOCKS_MIN;
         let failed = if are_many && is_usual_known { bucket.failed } else { 0 };
         self.slow_or_dropped(bucket) + failed
     }
@@ -344,20 +321,7 @@ impl Series {
         if slow_or_dropped > 0 {
             self.history.note_suffering(part.start_unix_ns, slow_or_dropped);
         }
-        let (n, failed) = (handshakes(part), part.failed);
-        let number = part.start_unix_ns / (BLOCK * self.scale.bucket_ns);
-        let place = self.blocks.partition_point(|block| block.number < number);
-        match self.blocks.get_mut(place) {
-            Some(block) if block.number == number => {
-                block.n += n;
-                block.slow_or_dropped += slow_or_dropped;
-                block.failed += failed;
-            }
-            _ => self.blocks.insert(place, Block { number, n, slow_or_dropped, failed }),
-        }
-        if self.blocks.len() > BLOCKS_MAX {
-            self.blocks.pop_front();
-        }
+        self.usual.note(part.start_unix_ns, handshakes(part), slow_or_dropped, part.failed);
     }
 
     fn learn(&mut self, bucket: &EdgeBucket) {

@@ -53,6 +53,7 @@ fn cause_in_words(name: &str, node: Option<&str>) -> String {
     let node = node.unwrap_or("a node");
     match name {
         "ct-full" => format!("the connection table of {node} is full"),
+        "cilium-ct-full" => format!("a connection table of Cilium's on {node} is full"),
         "nf-conntrack-full" => format!("nf_conntrack of {node} is full"),
         "listen-overflow" => format!("the server on {node} does not accept fast enough"),
         "path-loss" => "SYNs are lost between the nodes".to_owned(),

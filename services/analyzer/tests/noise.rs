@@ -1,6 +1,8 @@
 //! Days of edges with nothing wrong: latencies that scatter, SYNs lost now and then, clients that give up, busy days and
 //! quiet nights, servers that restart, parts that come late. Every incident is a false one.
 //!
+//! None in 400 days, which is fewer than 75 in 10,000 at 95 %.
+//!
 //! `NOISE_DAYS=10000 cargo test --release -p synscope-analyzer --test noise` plays as many as the aim is stated for.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]

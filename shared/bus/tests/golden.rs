@@ -156,7 +156,14 @@ fn incident() -> Incident {
             sizing: Some(Sizing { demand_entries: 8000, ..Sizing::default() }),
             ..Fix::default()
         }),
-        series: vec![Point { start_unix_ns: TIME, n: 3, slow: 0, failed: 1, max_ns: Some(300_000) }],
+        series: vec![Point {
+            start_unix_ns: TIME,
+            n: 3,
+            slow: 0,
+            failed: 1,
+            max_ns: Some(300_000),
+            table_per_mille: Some(977),
+        }],
         timeline: vec![Step { time_unix_ns: TIME, state: State::Open, what: "found".into() }],
     }
 }

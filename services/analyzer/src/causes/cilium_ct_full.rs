@@ -1,11 +1,14 @@
 //! A connection table of Cilium's is full.
 //!
-//! Its fill alone shows no mechanism: an LRU table evicts and makes nobody wait. Without its drop counters this cause is
-//! correlated at most.
+//! Its fill alone shows no mechanism: an LRU table evicts and makes nobody wait, and is correlated at most. A hash table
+//! refuses, and Cilium's program drops the SYN (`DROP_CT_CREATE_FAILED`): necessary are drops by TC programs in most
+//! spikes, more than synscope's own, as many as half of the SYNs that were lost, while the table was full there and not
+//! otherwise.
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, cause, number};
+use crate::case::{Case, Pattern, View, cause, counted, number};
+use crate::nodes::{Counter, Moved};
 
 const NAME: &str = "cilium-ct-full";
 /// Below this there is no pressure to speak of.
@@ -32,6 +35,16 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
                 found.evidence_against = vec![fill];
                 return found;
             }
+            if let Some(drops) = drops(case, node).filter(|_| !table.lru && table.outside.share() < PRESSURE) {
+                found.finding = Finding::Confirmed;
+                found.score = 0.85;
+                found.summary = format!(
+                    "in {} of {} spikes TC programs dropped packets while {} was {percent:.1} % full",
+                    drops.spikes, drops.observed, table.name
+                );
+                found.evidence_for = vec![fill, counted(Counter::ProgramDrops, drops, node)];
+                return found;
+            }
             found.finding = Finding::Correlated;
             found.score = 0.2;
             let kind = if table.lru {
@@ -50,4 +63,13 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
             found
         })
         .collect()
+}
+
+/// Drops by TC programs other than synscope's own, if they explain what was lost.
+fn drops(case: &Case<'_>, node: &str) -> Option<Moved> {
+    let drops = case.moved(node, Counter::ProgramDrops)?;
+    let own = case.moved(node, Counter::TableDropped)?.inside;
+    let lost = case.client.as_ref().or(case.server.as_ref()).map_or(0, |view: &View| view.retries() + view.failed());
+    let explains = case.pattern() == Pattern::Loss && drops.mostly() && case.may_drop(node);
+    (explains && drops.beyond.saturating_sub(own) * 2 >= lost).then_some(drops)
 }

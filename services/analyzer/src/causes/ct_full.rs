@@ -5,7 +5,7 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, cause, counted, not_observed, number};
+use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::Counter;
 
 const NAME: &str = "ct-full";
@@ -20,7 +20,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
         case.moved(node, Counter::TableFull),
         case.nodes.table(node, case.spikes),
     ) else {
-        return not_observed(NAME, Some(node), "the node's connection table");
+        return case.not_observed(NAME, Some(node), "the node's connection table");
     };
     let mut found = cause(NAME, Some(node));
     let entries = number("largest fill", fill.live, Some(otherwise.live), "entries", Some(node));

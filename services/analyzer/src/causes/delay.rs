@@ -28,9 +28,10 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     let at_client =
         number("SYN to SYN-ACK at the client's node", client.slow_ns(), client.normal_ns, "ns", Some(&client.node));
     found.evidence_for = vec![at_client, again];
+    // It may as well be the server's.
     let Some(server) = &case.server else {
-        found.finding = Finding::Confirmed;
-        found.score = 0.6;
+        found.finding = Finding::Correlated;
+        found.score = 0.5;
         found.summary = format!(
             "answers take {} without a SYN sent again; the server's node was not observed, so where is not known",
             duration(client.slow_ns())

@@ -5,16 +5,16 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, View, cause, counted, not_observed, number};
+use crate::case::{Case, Pattern, View, cause, counted, number};
 use crate::nodes::Counter;
 
 const NAME: &str = "listen-overflow";
 
 pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
-    let Some(server) = &case.server else { return vec![not_observed(NAME, None, "the server's node")] };
+    let Some(server) = &case.server else { return vec![case.not_observed(NAME, None, "the server's node")] };
     let node = server.node.as_str();
     let Some(overflows) = case.moved(node, Counter::ListenOverflows) else {
-        return vec![not_observed(NAME, Some(node), "TCP counters of the server's node")];
+        return vec![case.not_observed(NAME, Some(node), "TCP counters of the server's node")];
     };
     let mut found = cause(NAME, Some(node));
     let mut numbers = vec![counted(Counter::ListenOverflows, overflows, node)];

@@ -5,7 +5,7 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, cause, counted, not_observed, number};
+use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::Counter;
 
 const NAME: &str = "nf-conntrack-full";
@@ -16,7 +16,7 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
 
 fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
     let (Some(drop), Some(early)) = (case.moved(node, Counter::NfDrop), case.moved(node, Counter::NfEarlyDrop)) else {
-        return not_observed(NAME, Some(node), "nf_conntrack");
+        return case.not_observed(NAME, Some(node), "nf_conntrack");
     };
     let mut found = cause(NAME, Some(node));
     let mut numbers = vec![counted(Counter::NfDrop, drop, node), counted(Counter::NfEarlyDrop, early, node)];

@@ -6,7 +6,7 @@
 use synscope_bus::message::incident::{Cause, Finding};
 
 use super::path_loss::{LOCAL, SILENCE, local_drops};
-use crate::case::{Case, Pattern, View, cause, not_observed, number};
+use crate::case::{Case, Pattern, View, cause, number};
 
 const NAME: &str = "no-answer";
 
@@ -15,13 +15,13 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     if failed == 0 || case.pattern() != Pattern::Loss {
         return Vec::new();
     }
-    let Some(server) = &case.server else { return vec![not_observed(NAME, None, "the server's node")] };
+    let Some(server) = &case.server else { return vec![case.not_observed(NAME, None, "the server's node")] };
     let node = server.node.as_str();
     if case.nodes.is_silent(node, case.spikes) {
-        return vec![not_observed(NAME, Some(node), SILENCE)];
+        return vec![case.not_observed(NAME, Some(node), SILENCE)];
     }
     if LOCAL.iter().any(|local| case.moved(node, *local).is_none()) {
-        return vec![not_observed(NAME, Some(node), "what drops packets on the server's node")];
+        return vec![case.not_observed(NAME, Some(node), "what drops packets on the server's node")];
     }
     let mut found = cause(NAME, Some(node));
     let numbers = vec![

@@ -5,7 +5,7 @@
 
 use synscope_bus::message::incident::{Cause, Evidence, Finding};
 
-use crate::case::{Case, Pattern, cause, counted, not_observed, number};
+use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::Counter;
 
 const NAME: &str = "path-loss";
@@ -17,7 +17,7 @@ pub(super) const SILENCE: &str = "a node that told nothing of itself meanwhile (
 
 pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     let (Some(client), Some(server)) = (&case.client, &case.server) else {
-        return vec![not_observed(NAME, None, "one of the two nodes")];
+        return vec![case.not_observed(NAME, None, "one of the two nodes")];
     };
     let mut found = cause(NAME, None);
     // What failed without a SYN sent again was given up before that.
@@ -37,12 +37,12 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         return vec![found];
     }
     if let Some(node) = case.nodes_at_ends().into_iter().find(|node| case.nodes.is_silent(node, case.spikes)) {
-        return vec![not_observed(NAME, Some(node), SILENCE)];
+        return vec![case.not_observed(NAME, Some(node), SILENCE)];
     }
     let unobserved =
         case.nodes_at_ends().into_iter().find(|node| LOCAL.iter().any(|local| case.moved(node, *local).is_none()));
     if let Some(node) = unobserved {
-        return vec![not_observed(NAME, Some(node), "what drops packets on the node itself")];
+        return vec![case.not_observed(NAME, Some(node), "what drops packets on the node itself")];
     }
     let local: Vec<Evidence> = local_drops(case, again);
     if !local.is_empty() {
@@ -67,7 +67,9 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
 /// Drops on the nodes that reach half of what was lost.
 pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let nodes = case.nodes_at_ends();
-    let all = nodes.iter().flat_map(|node| LOCAL.into_iter().map(move |counter| (*node, counter)));
+    // Where the kernel tells no reasons, these are not observed, and the others still are.
+    let counters = LOCAL.into_iter().chain([Counter::ProgramDrops]);
+    let all = nodes.iter().flat_map(|node| counters.clone().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
         (case.may_drop(node) && moved.beyond > 0 && moved.beyond * 2 >= lost).then(|| counted(counter, moved, node))

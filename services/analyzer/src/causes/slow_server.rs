@@ -4,7 +4,7 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, View, cause, not_observed, number};
+use crate::case::{Case, Pattern, View, cause, number};
 use crate::words::duration;
 
 const NAME: &str = "slow-server";
@@ -13,7 +13,7 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     if matches!(case.pattern(), Pattern::Loss | Pattern::Refusal) {
         return Vec::new();
     }
-    let Some(server) = &case.server else { return vec![not_observed(NAME, None, "the server's node")] };
+    let Some(server) = &case.server else { return vec![case.not_observed(NAME, None, "the server's node")] };
     let node = server.node.as_str();
     let mut found = cause(NAME, Some(node));
     let client_ns = case.client.as_ref().map_or(0, View::slow_ns).max(server.slow_ns());

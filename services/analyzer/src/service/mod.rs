@@ -51,6 +51,9 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
                 for incident in engine.tick(unix_now_ns()) {
                     store.tell(incident);
                 }
+                for id in engine.gone() {
+                    store.forget(id);
+                }
                 store.write(&engine).await;
                 let refused = engine.refused();
                 if refused != Refused::default() {

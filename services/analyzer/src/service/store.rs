@@ -1,6 +1,6 @@
 //! Where incidents go: a bucket, which the API serves and a restart begins with, and a stream of events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub(super) struct Store<'a> {
     restored: Vec<Incident>,
     /// The latest state of each incident that is not in the bucket yet.
     unwritten: BTreeMap<String, Incident>,
+    /// Those that are to be removed from it.
+    gone: BTreeSet<String>,
     outboxes: BTreeMap<String, Arc<Outbox>>,
 }
 
@@ -49,7 +51,7 @@ impl<'a> Store<'a> {
                 Ok((bucket, restored)) => {
                     life.recover("incidents");
                     let (unwritten, outboxes) = (BTreeMap::new(), BTreeMap::new());
-                    return Self { life, node, bucket, restored, unwritten, outboxes };
+                    return Self { life, node, bucket, restored, unwritten, gone: BTreeSet::new(), outboxes };
                 }
                 Err(error) => life.degrade("incidents", format!("cannot be read yet: {error}")),
             }
@@ -83,6 +85,12 @@ impl<'a> Store<'a> {
         self.unwritten.insert(incident.id.clone(), incident);
     }
 
+    /// Notes that an incident is not remembered any more.
+    pub(super) fn forget(&mut self, id: String) {
+        self.unwritten.remove(&id);
+        self.gone.insert(id);
+    }
+
     /// Writes what is not in the bucket yet; all incidents, if the bucket was made anew.
     pub(super) async fn write(&mut self, engine: &Engine) {
         // Without a server each attempt would take until its deadline.
@@ -113,6 +121,10 @@ impl<'a> Store<'a> {
         while let Some((id, incident)) = self.unwritten.first_key_value() {
             self.bucket.documents.put(id, incident).await?;
             self.unwritten.pop_first();
+        }
+        while let Some(id) = self.gone.first() {
+            self.bucket.documents.delete(id).await?;
+            self.gone.pop_first();
         }
         Ok(())
     }

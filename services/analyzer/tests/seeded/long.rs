@@ -1,6 +1,6 @@
 //! Spikes hours apart: what is remembered as it came is shorter than their period.
 
-use synscope_bus::message::incident::Recurrence;
+use synscope_bus::message::incident::{Point, Recurrence};
 
 use crate::only;
 use crate::world::{Decoy, Fault, S, World};
@@ -23,6 +23,30 @@ fn periods_of_hours_are_told_with_their_cause() {
             // All spikes are weighed, and not only those of the last hours.
             let evidence = &incident.causes[0].evidence_for[0];
             assert!(fault == Fault::Delay || evidence.value > 400.0 * f64::from(cycles), "{evidence:?}");
+            // The picture shows each of them.
+            assert!(incident.series.len() <= 512);
+            for spike in &incident.spikes {
+                let within = incident.series.iter().filter(|point| {
+                    (spike.start_unix_ns..spike.end_unix_ns).contains(&point.start_unix_ns)
+                        && point.max_ns > Some(S / 10)
+                });
+                assert!(within.count() >= 2, "{spike:?}");
+            }
         }
     }
+}
+
+#[test]
+fn the_picture_shows_the_table_beside_the_latencies() {
+    let told = World::new(1, Fault::CtFull, Decoy::None).play();
+    let incident = only(&told);
+    let (inside, outside): (Vec<Point>, Vec<Point>) = incident.series.iter().partition(|point| {
+        incident
+            .spikes
+            .iter()
+            .any(|spike| (spike.start_unix_ns + 10 * S..spike.end_unix_ns - 10 * S).contains(&point.start_unix_ns))
+    });
+    assert!(inside.len() >= 80 && inside.iter().all(|point| point.table_per_mille == Some(1000)), "{inside:?}");
+    let calm = outside.iter().filter(|point| point.table_per_mille.is_some_and(|fill| fill < 200)).count();
+    assert!(calm * 4 >= outside.len() * 3, "{calm} of {}", outside.len());
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod clocks;
 mod late;
 mod life;
 mod long;
 mod outage;
+mod retirement;
 mod world;
 
 use synscope_bus::message::incident::{Finding, Incident, Recurrence};
@@ -97,6 +99,25 @@ fn a_full_table_that_passes_what_it_refuses_is_refuted_with_numbers() {
 }
 
 #[test]
+fn cilium_s_full_hash_table_gets_cilium_s_own_options() {
+    for seed in 0..SEEDS {
+        for decoy in [Decoy::None, Decoy::TableFullButPasses, Decoy::EarlyDrop, Decoy::OtherNodeDrops] {
+            let told = World::new(seed, Fault::CiliumFull, decoy).play();
+            let incident = only(&told);
+            assert_eq!(incident.kind, "cilium-ct-full", "{decoy:?}: {:#?}", incident.causes);
+            let fix = incident.fix.as_ref().unwrap();
+            assert!(fix.change.is_none() && fix.api_call.is_none());
+            assert!(fix.advice[0].command.ends_with("--set bpf.ctTcpMax=2097152"), "{:?}", fix.advice);
+            assert!(fix.advice[1].command.ends_with("--bpf-ct-global-tcp-max=2097152"), "{:?}", fix.advice);
+            let sizing = fix.sizing.as_ref().unwrap();
+            // The generator drops at most seven a second.
+            assert!((524_291..=524_295).contains(&sizing.demand_entries), "{sizing:?}");
+            assert!(sizing.rule_of_thumb.contains("2,097,152"));
+        }
+    }
+}
+
+#[test]
 fn cilium_s_full_map_is_correlated_at_most() {
     for (fault, _) in FAULTS {
         let told = World::new(4, fault, Decoy::CiliumFull).play();
@@ -114,6 +135,21 @@ fn without_the_sources_that_a_name_needs_there_is_no_wrong_name() {
         let nameable = matches!(fault, Fault::ListenOverflow | Fault::SlowServer | Fault::Delay);
         let expected = if nameable { name } else { "unknown" };
         assert_eq!(incident.kind, expected, "{fault:?}: {:?}", incident.causes);
+    }
+}
+
+#[test]
+fn some_lost_and_more_held_back_is_an_incident_without_a_name() {
+    for seed in 0..SEEDS {
+        let told = World::new(seed, Fault::Mixed, Decoy::None).play();
+        let incident = only(&told);
+        assert_eq!(incident.kind, "unknown", "{:#?}", incident.causes);
+        assert!(incident.fix.is_none() && incident.causes.iter().all(|cause| cause.finding != Finding::Confirmed));
+        // What speaks against each is listed, with numbers.
+        for name in ["ct-full", "nf-conntrack-full", "path-loss", "delay"] {
+            let refuted = incident.refuted.iter().find(|cause| cause.name == name);
+            assert!(refuted.is_some_and(|cause| !cause.evidence_against.is_empty()), "{name}: {:#?}", incident.refuted);
+        }
     }
 }
 

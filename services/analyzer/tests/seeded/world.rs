@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     SlowServer,
     /// SYNs are held back between the nodes.
     Delay,
+    /// Cilium's hash table on node a is full, and its program drops SYNs.
+    CiliumFull,
+    /// Most are held back, some are lost: neither explains the other.
+    Mixed,
     /// Nobody listens: resets answer. Always an outage.
     ClosedPort,
     /// SYNs come to the server's node, and nothing answers. Always an outage.
@@ -81,6 +85,8 @@ pub(crate) struct World {
     pub(crate) outage: bool,
     /// How messages come.
     pub(crate) way: Way,
+    /// How far node b's clock is ahead.
+    pub(crate) ahead_s: u64,
     /// The table grows after so many spikes, and then …
     pub(crate) fixed: Option<(u64, After)>,
 }
@@ -122,6 +128,7 @@ struct Counters {
     nf_early: u64,
     overflows: u64,
     elsewhere: u64,
+    program_drops: u64,
 }
 
 impl World {
@@ -135,6 +142,7 @@ impl World {
             spike_s: 150,
             outage: false,
             way: Way::Straight,
+            ahead_s: 0,
             fixed: None,
         }
     }
@@ -156,6 +164,7 @@ impl World {
             spike_s: 300,
             outage: true,
             way: Way::Straight,
+            ahead_s: 0,
             fixed: None,
         }
     }
@@ -186,7 +195,10 @@ impl World {
                 if self.decoy == Decoy::FailingEdges {
                     batches.push((second, failing_edges(second, now, &mut random)));
                 }
-                for (sent, batch) in batches {
+                for (sent, mut batch) in batches {
+                    if batch.node == "node-b" {
+                        batch.buckets.iter_mut().for_each(|bucket| bucket.start_unix_ns += self.ahead_s * S);
+                    }
                     edges.entry(self.comes(sent, &batch.node, &mut random)).or_default().push(batch);
                 }
             }
@@ -199,7 +211,8 @@ impl World {
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
                 if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
-                    let reading = self.signals(node, *counters, second, demanding);
+                    let mut reading = self.signals(node, *counters, second, demanding);
+                    reading.time_unix_ns += if *node == "node-b" { self.ahead_s * S } else { 0 };
                     signals.entry(self.comes(second, node, &mut random)).or_default().push(reading);
                 }
             }
@@ -259,10 +272,12 @@ impl World {
             let (at_client, at_server) = match self.fault {
                 _ if !hit => (normal, normal / 2),
                 Fault::None => (normal, normal / 2),
-                Fault::CtFull | Fault::PathLoss | Fault::NfFull => (step * S + normal, normal / 2),
+                Fault::CtFull | Fault::CiliumFull | Fault::PathLoss | Fault::NfFull => (step * S + normal, normal / 2),
                 Fault::ListenOverflow => (step * S + normal, step * S + normal / 2),
                 Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
                 Fault::Delay => (520 * MS + normal, normal / 2),
+                Fault::Mixed if step == 7 => (S + normal, normal / 2),
+                Fault::Mixed => (400 * MS + normal, normal / 2),
                 Fault::ClosedPort | Fault::NoAnswer | Fault::NodeDown => unreachable!("these are outages"),
             };
             client.n += 1;
@@ -271,7 +286,10 @@ impl World {
             server.n += 1;
             server.latency_ns.record(at_server);
             server.slow += u64::from(at_server > 100 * MS);
-            let lost = matches!(self.fault, Fault::CtFull | Fault::PathLoss | Fault::NfFull | Fault::ListenOverflow);
+            let lost = !matches!(self.fault, Fault::None | Fault::SlowServer | Fault::Delay | Fault::Mixed);
+            if hit && self.fault == Fault::Mixed && step == 7 {
+                client.retries += 1;
+            }
             if hit && lost {
                 client.retries += retries;
                 if self.fault == Fault::CtFull {
@@ -319,6 +337,7 @@ impl World {
         let some = if self.outage { 40 } else { 3 } + random.draw() % 5;
         match (self.fault, node) {
             (Fault::CtFull, "node-a") if spiking => drop_syns(counters, some),
+            (Fault::CiliumFull, "node-a") if spiking => counters.program_drops += some,
             (Fault::NfFull, "node-b") if spiking => counters.nf_drop += some,
             (Fault::ListenOverflow, "node-b") if spiking => counters.overflows += some,
             _ => {}
@@ -392,7 +411,17 @@ impl World {
             max: 524_288,
             estimate: false,
         };
-        let maps = if self.decoy == Decoy::CiliumFull { vec![cilium] } else { Vec::new() };
+        let is_full = self.fault == Fault::CiliumFull && node == "node-a";
+        let hash = MapFill {
+            id: 2,
+            kind: "hash".into(),
+            live: if is_full && spiking { 524_288 } else { 300_000 },
+            ..cilium.clone()
+        };
+        let mut maps = if self.decoy == Decoy::CiliumFull { vec![cilium] } else { Vec::new() };
+        if is_full {
+            maps = vec![hash];
+        }
         let mut signals = NodeSignals {
             node: node.into(),
             time_unix_ns: (START_S + second) * S,
@@ -403,7 +432,8 @@ impl World {
             let filter = Drops { reason: "NETFILTER_DROP".into(), packets: counters.nf_drop, ..Drops::default() };
             signals.conntrack = observed(conntrack);
             signals.nf_conntrack = observed(nf);
-            signals.drops = observed(vec![filter]);
+            let program = Drops { reason: "TC_INGRESS".into(), packets: counters.program_drops, ..Drops::default() };
+            signals.drops = observed(vec![filter, program]);
             signals.maps = observed(maps);
         }
         signals

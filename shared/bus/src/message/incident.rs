@@ -238,6 +238,9 @@ pub struct Point {
     pub failed: u64,
     /// Largest latency, ns; none when nothing was measured.
     pub max_ns: Option<u64>,
+    /// How full the connection table of the cause's node was at most, or of the first node, of a thousand; none when it
+    /// was not observed.
+    pub table_per_mille: Option<u32>,
 }
 
 /// Something that happened to the incident.
@@ -286,7 +289,8 @@ pub struct Incident {
     pub refuted: Vec<Cause>,
     /// What to do; none when nothing is known to help.
     pub fix: Option<Fix>,
-    /// The latest buckets, oldest first, at most 512.
+    /// All buckets since shortly before the first spike, oldest first; where these are more than 512, those around the
+    /// latest spikes, and minutes of what was long ago.
     pub series: Vec<Point>,
     /// What happened so far, oldest first, at most 64.
     pub timeline: Vec<Step>,

@@ -1,0 +1,70 @@
+//! How many connections of an edge usually suffer.
+
+use std::collections::VecDeque;
+
+use crate::scale::Scale;
+
+/// Buckets in a block: enough connections that its share means something, and few enough that spikes leave some free.
+const BLOCK: u64 = 30;
+/// Blocks that are remembered: two hours of them.
+const BLOCKS_MAX: usize = 24;
+
+/// What so many buckets in a row measured.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    number: u64,
+    n: u64,
+    slow_or_dropped: u64,
+    failed: u64,
+}
+
+/// The latest blocks of judged buckets.
+#[derive(Debug, Clone)]
+pub(crate) struct Usual {
+    block_ns: u64,
+    /// Oldest first.
+    blocks: VecDeque<Block>,
+}
+
+impl Usual {
+    pub(crate) const fn new(scale: &Scale) -> Self {
+        Self { block_ns: BLOCK * scale.bucket_ns, blocks: VecDeque::new() }
+    }
+
+    /// Notes a bucket or a part of it, in its own time. All that failed belongs to it, few or many: else many would be
+    /// rarer than they are.
+    pub(crate) fn note(&mut self, start_unix_ns: u64, n: u64, slow_or_dropped: u64, failed: u64) {
+        let number = start_unix_ns / self.block_ns;
+        let place = self.blocks.partition_point(|block| block.number < number);
+        match self.blocks.get_mut(place) {
+            Some(block) if block.number == number => {
+                block.n += n;
+                block.slow_or_dropped += slow_or_dropped;
+                block.failed += failed;
+            }
+            _ => self.blocks.insert(place, Block { number, n, slow_or_dropped, failed }),
+        }
+        if self.blocks.len() > BLOCKS_MAX {
+            self.blocks.pop_front();
+        }
+    }
+
+    /// Blocks there are.
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The lower quartile of the blocks' shares, because spikes fill some of the blocks. Of those slow or dropped there is
+    /// one more in a hundred more, so that no edge is free of noise; what fails all the time is as much as it is.
+    #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
+    pub(crate) fn share(&self) -> f64 {
+        let quartile = |share: fn(&Block) -> f64| {
+            let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
+            shares.sort_by(f64::total_cmp);
+            shares.get(shares.len() / 4).copied()
+        };
+        let slow_or_dropped = quartile(|block| (block.slow_or_dropped as f64 + 1.0) / (block.n as f64 + 100.0));
+        let failed = quartile(|block| block.failed as f64 / block.n.max(1) as f64);
+        slow_or_dropped.unwrap_or(0.01) + failed.unwrap_or(0.0)
+    }
+}
