@@ -229,6 +229,44 @@ pub struct Expression {
     pub kind: ExpressionKind,
 }
 
+impl Expression {
+    /// The values that it is made of.
+    pub fn parts(&self) -> Vec<&Expression> {
+        match &self.kind {
+            ExpressionKind::Unary(_, a)
+            | ExpressionKind::Narrow(a)
+            | ExpressionKind::Retype(a)
+            | ExpressionKind::Swap(a)
+            | ExpressionKind::Widen(a)
+            | ExpressionKind::Element(a, _)
+            | ExpressionKind::Memory { pointer: a, .. } => vec![a],
+            ExpressionKind::Binary(_, a, b)
+            | ExpressionKind::Compare(_, _, a, b)
+            | ExpressionKind::SameText { left: a, right: b, .. }
+            | ExpressionKind::Logical { left: a, right: b, .. }
+            | ExpressionKind::Address { family: a, bytes: b } => vec![a, b],
+            ExpressionKind::Conditional(a, b, c) => vec![a, b, c],
+            ExpressionKind::Tuple(items) => items.iter().collect(),
+            ExpressionKind::Entry(entry) | ExpressionKind::HasKey(entry) | ExpressionKind::StepEntry(entry, _) => {
+                entry.key.iter().map(AsRef::as_ref).collect()
+            }
+            ExpressionKind::TextAt { pointer, length, .. } | ExpressionKind::BytesAt { pointer, length } => {
+                std::iter::once(pointer.as_ref()).chain(length.as_deref()).collect()
+            }
+            ExpressionKind::Int(_)
+            | ExpressionKind::Text(_)
+            | ExpressionKind::Variable(_)
+            | ExpressionKind::Source(_)
+            | ExpressionKind::StepVariable(..) => Vec::new(),
+        }
+    }
+
+    /// Whether it is, or is made of, a value like this.
+    pub fn any(&self, like: &mut impl FnMut(&Expression) -> bool) -> bool {
+        like(self) || self.parts().into_iter().any(|part| part.any(like))
+    }
+}
+
 /// How a value comes about.
 #[derive(Debug, Clone)]
 pub enum ExpressionKind {

@@ -47,6 +47,18 @@ fn mistakes_of_meaning_are_explained() {
     });
 }
 
+/// These run, and likely not as meant.
+#[test]
+fn likely_mistakes_are_warned_of() {
+    assert!(scripts::folder("linted").len() >= 5);
+    explained("linted", |source| {
+        let checked = check(&parse(source).program.unwrap(), &Environment::default());
+        assert!(checked.script.is_some(), "{} is refused: {:?}", source.name(), checked.diagnostics);
+        assert!(!checked.diagnostics.is_empty(), "nothing is said about {}", source.name());
+        checked.diagnostics
+    });
+}
+
 #[test]
 fn diagnostics_as_json_have_offsets_lines_and_columns() {
     let source = Source::new("x.bt", "kprobe:f {\n  pritnf(1);\n}\n");

@@ -48,6 +48,11 @@ fn type_of_target(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
     }
 }
 
+/// Whether a number is in network byte order: its type is called so.
+fn is_big_endian(btf: &Btf, id: TypeId) -> bool {
+    btf.walk(id).any(|step| matches!(step, Ok((_, Kind::Typedef(named))) if named.name.starts_with("__be")))
+}
+
 fn integer(size: u32, signed: bool) -> Type {
     Type::Int { size: u8::try_from(size).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8)).unwrap_or(8), signed }
 }
@@ -78,7 +83,12 @@ impl Checker<'_> {
             }
         };
         match record.btf.field(record.id, &name.text) {
-            Ok(field) => read_field(&record.btf, &field, pointer, offset, access, span),
+            Ok(field) => {
+                if is_big_endian(&record.btf, field.id) {
+                    self.big_endian.insert(span);
+                }
+                read_field(&record.btf, &field, pointer, offset, access, span)
+            }
             Err(error) => {
                 self.error("unknown-field", error.to_string(), name.span);
                 unknown(span)

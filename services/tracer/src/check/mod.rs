@@ -7,6 +7,7 @@ mod builtin;
 mod call;
 mod constants;
 mod expression;
+mod lints;
 mod map;
 mod memory;
 mod operator;
@@ -17,7 +18,7 @@ mod statement;
 pub(crate) use memory::{narrowed, read};
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synscope_btf::{BtfError, Kernel};
 
@@ -89,6 +90,10 @@ pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
             break;
         }
     }
+    // Whoever has mistakes to mend wants no advice yet.
+    if !checker.diagnostics.has_errors() && !fixed.has_errors() {
+        checker.lint(&probes);
+    }
     let mut diagnostics = fixed;
     diagnostics.extend(std::mem::take(&mut checker.diagnostics));
     let refused = diagnostics.has_errors();
@@ -107,6 +112,8 @@ struct Checker<'e> {
     /// The types of variables, by probe and number.
     variables: BTreeMap<(usize, usize), Type>,
     outputs: Vec<Output>,
+    /// Where fields in network byte order are read.
+    big_endian: BTreeSet<Span>,
     /// Whether what is unknown now will stay so.
     last: bool,
     probe: probe::Context,
@@ -127,6 +134,7 @@ impl<'e> Checker<'e> {
             maps: Vec::new(),
             variables: BTreeMap::new(),
             outputs: Vec::new(),
+            big_endian: BTreeSet::new(),
             last: false,
             probe: probe::Context::default(),
             number: 0,

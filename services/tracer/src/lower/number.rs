@@ -394,24 +394,5 @@ impl Lowerer<'_> {
 
 /// Whether computing a value changes variables.
 fn steps(value: &Expression) -> bool {
-    match &value.kind {
-        ExpressionKind::StepVariable(..) => true,
-        ExpressionKind::Unary(_, a)
-        | ExpressionKind::Narrow(a)
-        | ExpressionKind::Retype(a)
-        | ExpressionKind::Swap(a)
-        | ExpressionKind::Widen(a)
-        | ExpressionKind::Element(a, _)
-        | ExpressionKind::Memory { pointer: a, .. } => steps(a),
-        ExpressionKind::Binary(_, a, b) | ExpressionKind::Compare(_, _, a, b) => steps(a) || steps(b),
-        ExpressionKind::SameText { left, right, .. } | ExpressionKind::Logical { left, right, .. } => {
-            steps(left) || steps(right)
-        }
-        ExpressionKind::Conditional(a, b, c) => steps(a) || steps(b) || steps(c),
-        ExpressionKind::Tuple(items) => items.iter().any(steps),
-        ExpressionKind::Entry(entry) | ExpressionKind::HasKey(entry) | ExpressionKind::StepEntry(entry, _) => {
-            entry.key.as_deref().is_some_and(steps)
-        }
-        _ => false,
-    }
+    value.any(&mut |part| matches!(part.kind, ExpressionKind::StepVariable(..)))
 }
