@@ -87,7 +87,7 @@ impl Case<'_> {
         let retries = self.client.as_ref().or(self.server.as_ref()).map_or(0, View::retries);
         let dropped: u64 = self.spikes.iter().map(|spike| spike.dropped).sum();
         let lost = retries + dropped + failed.saturating_sub(reset);
-        if reset > 0 && reset * 2 >= slow + failed {
+        if reset > 0 && reset * 2 >= slow + failed + retries + dropped {
             Pattern::Refusal
         } else if lost > 0 && lost * 2 >= slow + failed {
             Pattern::Loss

@@ -167,9 +167,10 @@ fn handshake(record: &Event) -> Option<Handshake> {
         EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
             Some(Handshake::Failed { retries, reset: false })
         }
-        // A reset that answers the SYN: the port is closed, which is no latency.
+        // A reset that answers the SYN: the port is closed, which is no latency. After a SYN-ACK it is the client that has
+        // given up meanwhile.
         EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => {
-            Some(Handshake::Failed { retries, reset: true })
+            Some(Handshake::Failed { retries, reset: record.syn_ack_ns == 0 })
         }
         EventKind::HalfSeen => Some(Handshake::HalfSeen),
         EventKind::Opened
@@ -259,6 +260,8 @@ mod tests {
         let bucket = &batches[0].1.buckets[0];
         assert_eq!(bucket.start_unix_ns, CLOCK.offset_ns);
         assert_eq!((bucket.n, bucket.unmeasured, bucket.failed, bucket.reset, bucket.retries), (0, 4, 4, 1, 4));
+        let given_up = record(EventKind::Reset, 1, 5_000, 6_001);
+        assert_eq!(handshake(&given_up), Some(Handshake::Failed { retries: 1, reset: false }), "the port is open");
     }
 
     #[test]
