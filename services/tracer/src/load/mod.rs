@@ -176,7 +176,16 @@ impl Loaded {
         let mut log = vec![0; LOG];
         match sys::load_program(&program, Some(&mut log)) {
             Ok(program) => Ok(program),
-            Err(_again) => Err(LoadError::Refused(Box::new(refused(probe, code, &error, &log)))),
+            Err(_again) => {
+                let refused = refused(probe, code, &error, &log);
+                // "The sequence of 8193 jumps is too complex."
+                let complex = refused.log.lines().any(|line| line.ends_with("is too complex."));
+                Err(if complex {
+                    LoadError::TooComplex(probe.name.clone())
+                } else {
+                    LoadError::Refused(Box::new(refused))
+                })
+            }
         }
     }
 
