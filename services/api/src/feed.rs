@@ -3,28 +3,26 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::pull::OrderedConfig};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_bus::document::{self, Seen};
 use synscope_bus::inbox::{Counts, Inbox};
-use synscope_bus::life::{Life, unix_now_ns};
+use synscope_bus::life::unix_now_ns;
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::flow::FlowBatch;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::NodeSignals;
+use synscope_bus::reader::{Reader, Told};
 use synscope_bus::streams::Stream;
 use synscope_bus::subject::Wildcard;
-use time::OffsetDateTime;
-use tokio::time::timeout;
 
 use crate::app::App;
 use crate::services;
 use crate::store::incidents::Changed;
 use crate::store::lock;
 
-/// Between two attempts to read, and between two looks at whether the connection is still the same.
+/// Between two attempts to subscribe.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// What came in by which way.
@@ -131,64 +129,24 @@ async fn follow_incidents(app: App) {
     .await;
 }
 
-/// How far a stream was read: the stream's time of making, and the last number.
-type Place = (OffsetDateTime, u64);
-
-/// What is done with a message, and with the time when the server stored it, Unix ns.
-trait Take: FnMut(async_nats::Message, u64) {}
-impl<F: FnMut(async_nats::Message, u64)> Take for F {}
-
-/// Reads a stream from its start, or from `kept` ago, and goes on where it was after each break.
-fn stored(app: &App, stream: Stream, kept: Option<Duration>, mut each: impl Take + Send + 'static) {
-    let life = app.life.clone();
-    tokio::spawn(async move {
-        let connection = life.connection();
-        let mut place: Option<Place> = None;
-        loop {
-            connection.connected().await;
-            if let Err(error) = read_on(&life, stream, kept, &mut place, &mut each).await {
-                life.degrade(stream.name(), format!("cannot be read: {error:#}"));
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-    });
-}
-
-/// Reads until the connection is another one.
-async fn read_on(
-    life: &Life,
+/// Hands on what a stream holds, from its start or from `kept` ago, with the time when the server stored each message,
+/// Unix ns.
+fn stored(
+    app: &App,
     stream: Stream,
     kept: Option<Duration>,
-    place: &mut Option<Place>,
-    each: &mut impl Take,
-) -> anyhow::Result<()> {
-    let connection = life.connection();
-    let server = connection.life();
-    let jetstream = jetstream::new(connection.client().clone());
-    let opened = stream.ensure(&jetstream).await?;
-    let created = opened.cached_info().created;
-    let deliver_policy = match *place {
-        // A stream that was made anew begins anew.
-        Some((known, last)) if known == created => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
-        _ => kept.map_or(DeliverPolicy::All, |kept| DeliverPolicy::ByStartTime {
-            start_time: OffsetDateTime::now_utc() - kept,
-        }),
-    };
-    let consumer = opened.create_consumer(OrderedConfig { deliver_policy, ..OrderedConfig::default() }).await?;
-    let mut messages = consumer.messages().await?;
-    life.recover(stream.name());
-    while connection.life() == server {
-        match timeout(AGAIN, messages.next()).await {
-            Ok(Some(message)) => {
-                let message = message?;
-                let Ok(info) = message.info() else { continue };
-                *place = Some((created, info.stream_sequence));
-                let stored_unix_ns = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
-                each(message.message, stored_unix_ns);
+    mut each: impl FnMut(async_nats::Message, u64) + Send + 'static,
+) {
+    let life = app.life.clone();
+    let mut reader = Reader::new(life.connection().clone(), stream, kept);
+    tokio::spawn(async move {
+        loop {
+            match reader.next().await {
+                Told::Readable => life.recover(stream.name()),
+                Told::Message(message, stored_unix_ns) => each(message, stored_unix_ns),
+                Told::CaughtUp => {}
+                Told::Unreadable(why) => life.degrade(stream.name(), format!("cannot be read: {why}")),
             }
-            Ok(None) => break,
-            Err(_elapsed) => {}
         }
-    }
-    Ok(())
+    });
 }

@@ -27,17 +27,18 @@ pub(super) fn start(life: &Life, tell: &mpsc::Sender<Input>) -> usize {
 
 /// Hands a stream's messages over, with the times when the server stored them, for as long as anyone takes them.
 async fn read<M: Message>(life: Life, stream: Stream, tell: mpsc::Sender<Input>, make: impl Fn(M, u64) -> Input) {
-    let mut reader = Reader::new(life.connection().clone(), stream);
+    let mut reader = Reader::new(life.connection().clone(), stream, None);
     let mut inbox = Inbox::default();
     loop {
         let input = match reader.next().await {
-            Told::Message(message, stored_unix_ns) => {
+            Told::Readable => {
                 life.recover(stream.name());
-                match inbox.read::<M>(&message) {
-                    Some(received) => make(received.message, stored_unix_ns),
-                    None => continue,
-                }
+                continue;
             }
+            Told::Message(message, stored_unix_ns) => match inbox.read::<M>(&message) {
+                Some(received) => make(received.message, stored_unix_ns),
+                None => continue,
+            },
             Told::CaughtUp => Input::CaughtUp,
             Told::Unreadable(why) => {
                 life.degrade(stream.name(), format!("cannot be read: {why}"));
