@@ -103,7 +103,7 @@ impl Edge {
     ) -> Option<Found> {
         self.is_stale = false;
         let telling = |series: &Series| {
-            let mut spikes = spikes(series, scale);
+            let mut spikes = spikes(series);
             spikes.retain(|spike| is_complete(spike, now_unix_ns, scale) || is_outage(spike, scale));
             telling(spikes, scale, is_known, now_unix_ns)
         };
@@ -165,7 +165,7 @@ impl Edge {
 
     /// Whether it is in what may become a spike, or was just now.
     pub(crate) fn is_ongoing(&self, scale: &Scale, now_unix_ns: u64) -> bool {
-        let last = self.views.iter().filter_map(|seen| spikes(&seen.series, scale).pop());
+        let last = self.views.iter().filter_map(|seen| spikes(&seen.series).pop());
         last.into_iter().any(|last| !is_complete(&last, now_unix_ns, scale))
     }
 

@@ -8,8 +8,8 @@ use synscope_bus::sketch::Sketch;
 
 use crate::history::History;
 use crate::scale::Scale;
-use crate::spikes::{PAST_CHANCE_LN_MAX, spike_of};
-use crate::usual::Usual;
+use crate::spikes::{PAST_CHANCE_LN_MAX, outages, spike_of, usual_of};
+use crate::usual::{Noted, Usual};
 
 /// Connections that a sketch of what is normal needs before it is asked.
 const NORMAL_MIN: u64 = 30;
@@ -43,6 +43,8 @@ pub struct Series {
     normal: Sketch,
     normal_count: u64,
     usual: Usual,
+    /// Outages that were found, from the first bucket's start to the last's.
+    outages: Vec<(u64, u64)>,
     /// Buckets that are not judged yet, oldest first.
     open: VecDeque<EdgeBucket>,
     /// Judged and not normal, oldest first.
@@ -72,6 +74,7 @@ impl Series {
             normal: Sketch::default(),
             normal_count: 0,
             usual: Usual::new(&scale),
+            outages: Vec::new(),
             open: VecDeque::new(),
             anomalous: VecDeque::new(),
             past: VecDeque::new(),
@@ -128,7 +131,7 @@ impl Series {
         if let Some(known) = self.anomalous.get_mut(place).filter(|bucket| bucket.start_unix_ns == start) {
             known.add(part);
             self.changed = true;
-            return;
+            return self.note(part);
         }
         // Its latencies until now are normal, and learned already.
         let mut whole = nameless(part);
@@ -163,7 +166,18 @@ impl Series {
         let ripe = self.anomalous.iter().rev().map(|bucket| self.ripe_at(bucket)).find(|at| *at <= now_unix_ns);
         let is_new = ripe.is_some_and(|at| at > self.asked_unix_ns);
         self.asked_unix_ns = now_unix_ns;
-        std::mem::take(&mut self.changed) || is_new
+        let is_news = std::mem::take(&mut self.changed) || is_new;
+        if is_news {
+            self.outages = outages(self);
+        }
+        is_news
+    }
+
+    /// Whether this was found to be an outage. It stays one for as long as it goes on, however little is left by then that
+    /// is usual beside it.
+    pub(crate) fn is_known_outage(&self, group: &[&EdgeBucket]) -> bool {
+        let meets = |(from, to): &(u64, u64)| group.iter().any(|bucket| (*from..=*to).contains(&bucket.start_unix_ns));
+        self.outages.iter().any(meets)
     }
 
     /// When a spike that ends with this bucket is complete.
@@ -179,10 +193,13 @@ impl Series {
         if self.anomalous.get(group - 1).is_some_and(|last| last.start_unix_ns >= oldest_unix_ns) {
             return self.merge_oldest(oldest_unix_ns);
         }
+        let usual = usual_of(self, &self.groups(&self.anomalous()));
         let buckets: Vec<EdgeBucket> = self.anomalous.drain(..group).collect();
         let group: Vec<&EdgeBucket> = buckets.iter().collect();
-        if let Some(spike) = spike_of(self, &group, self.usual_share(), PAST_CHANCE_LN_MAX) {
+        if let Some(spike) = spike_of(self, &group, usual, PAST_CHANCE_LN_MAX) {
             self.past.push_back(spike);
+            let noted: Vec<Noted> = buckets.iter().map(|bucket| self.noted(bucket)).collect();
+            self.usual.withdraw(noted);
         }
         let too_old = |spike: &Spike| spike.end_unix_ns + self.scale.memory_ns < oldest_unix_ns;
         while self.past.len() > PAST_MAX || self.past.front().is_some_and(too_old) {
@@ -209,6 +226,16 @@ impl Series {
         let mut all: Vec<_> = self.anomalous.iter().chain(open).collect();
         all.sort_by_key(|bucket| bucket.start_unix_ns);
         all
+    }
+
+    /// How long everything is.
+    pub(crate) const fn scale(&self) -> &Scale {
+        &self.scale
+    }
+
+    /// Neighbours among anomalous buckets.
+    pub(crate) fn groups<'a, 'b>(&'a self, anomalous: &'a [&'b EdgeBucket]) -> Vec<&'a [&'b EdgeBucket]> {
+        anomalous.chunk_by(|a, b| self.scale.joins(a, b)).collect()
     }
 
     /// Spikes whose buckets are forgotten, oldest first.
@@ -242,9 +269,17 @@ impl Series {
         self.normal_count >= NORMAL_MIN
     }
 
-    /// The usual share of suffering connections.
-    pub fn usual_share(&self) -> f64 {
+    /// The usual share of suffering connections, all of them.
+    pub(crate) fn usual_share(&self) -> f64 {
         self.usual.share()
+    }
+
+    /// The same without these buckets, as far as they are noted.
+    pub(crate) fn usual_share_without<'a>(&self, buckets: impl Iterator<Item = &'a EdgeBucket>) -> f64 {
+        let judged = buckets.filter(|bucket| bucket.start_unix_ns < self.judged_unix_ns);
+        let mut usual = self.usual.clone();
+        usual.withdraw(judged.map(|bucket| self.noted(bucket)));
+        usual.share()
     }
 
     /// The picture of a window, oldest first.
@@ -315,13 +350,18 @@ impl Series {
         }
     }
 
-    /// Notes what is usual. All that failed belongs to it, few or many: else many would be rarer than they are.
+    /// Notes what is usual.
     fn note(&mut self, part: &EdgeBucket) {
-        let slow_or_dropped = self.slow_or_dropped(part);
-        if slow_or_dropped > 0 {
-            self.history.note_suffering(part.start_unix_ns, slow_or_dropped);
+        let noted = self.noted(part);
+        if noted.slow_or_dropped > 0 {
+            self.history.note_suffering(noted.start_unix_ns, noted.slow_or_dropped);
         }
-        self.usual.note(part.start_unix_ns, handshakes(part), slow_or_dropped, part.failed);
+        self.usual.note(&noted);
+    }
+
+    fn noted(&self, part: &EdgeBucket) -> Noted {
+        let slow_or_dropped = self.slow_or_dropped(part);
+        Noted { start_unix_ns: part.start_unix_ns, n: handshakes(part), slow_or_dropped, failed: part.failed }
     }
 
     fn learn(&mut self, bucket: &EdgeBucket) {

@@ -21,16 +21,43 @@ const OUTAGE_FAILED_MIN: u64 = 10;
 const OUTAGE_BUCKETS_MIN: u64 = 9;
 
 /// The series' spikes, oldest first. The last may still go on; see [`is_complete`].
-pub fn spikes(series: &Series, scale: &Scale) -> Vec<Spike> {
-    let usual = series.usual_share();
+pub fn spikes(series: &Series) -> Vec<Spike> {
     let anomalous = series.anomalous();
-    let groups = anomalous.chunk_by(|a, b| scale.joins(a, b));
+    let groups = series.groups(&anomalous);
+    let usual = usual_of(series, &groups);
     series
         .past()
         .iter()
         .copied()
-        .chain(groups.filter_map(|group| spike_of(series, group, usual, CHANCE_LN_MAX)))
+        .chain(groups.into_iter().filter_map(|group| spike_of(series, group, usual, CHANCE_LN_MAX)))
         .collect()
+}
+
+/// The share of connections that usually suffer, without what is a spike beside all that do: its part of each block would
+/// hide the others' onsets.
+pub(crate) fn usual_of(series: &Series, groups: &[&[&EdgeBucket]]) -> f64 {
+    let usual = series.usual_share();
+    let is_sure = |group: &&&[&EdgeBucket]| {
+        series.is_known_outage(group) || spike_of(series, group, usual, CHANCE_LN_MAX).is_some()
+    };
+    let sure: Vec<&EdgeBucket> = groups.iter().filter(is_sure).flat_map(|group| group.iter().copied()).collect();
+    if sure.is_empty() { usual } else { series.usual_share_without(sure.into_iter()).min(usual) }
+}
+
+/// The series' outages, from the first bucket's start to the last's.
+pub(crate) fn outages(series: &Series) -> Vec<(u64, u64)> {
+    let anomalous = series.anomalous();
+    if anomalous.iter().map(|bucket| bucket.failed).sum::<u64>() < OUTAGE_FAILED_MIN {
+        return Vec::new();
+    }
+    let groups = series.groups(&anomalous);
+    let usual = usual_of(series, &groups);
+    let is_one = |group: &[&EdgeBucket]| {
+        let spike = || spike_of(series, group, usual, CHANCE_LN_MAX);
+        series.is_known_outage(group) || spike().is_some_and(|spike| is_outage(&spike, series.scale()))
+    };
+    let all = groups.into_iter().filter(|group| is_one(group));
+    all.filter_map(|group| Some((group.first()?.start_unix_ns, group.last()?.start_unix_ns))).collect()
 }
 
 /// The spike that neighbouring anomalous buckets make, if they do.
@@ -189,10 +216,39 @@ mod tests {
                 series.add(&bucket);
                 series.tick(start * S);
                 if start % 3600 == 0 {
-                    let found = spikes(&series, &scale);
+                    let found = spikes(&series);
                     assert!(found.len() < 3, "{percent} % of {per_bucket}, seed {seed}: {found:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_onset_is_found_wherever_blocks_begin() {
+        const CYCLES: u64 = 12;
+        let scale = Scale::new(1.0);
+        for (phase, seed) in (0..30).flat_map(|phase| (0..8).map(move |seed| (phase, seed))) {
+            let mut random = Random(seed * 30 + phase);
+            let mut series = Series::new(scale, 100_000_000);
+            let mut onsets = Vec::new();
+            for number in 0..CYCLES * 60 {
+                let is_spiking = number % 60 < 15;
+                let slow = if is_spiking { (0..6).filter(|_| random.draw().is_multiple_of(2)).count() } else { 0 };
+                let start = (number + phase) * 10 * S;
+                let mut bucket = EdgeBucket { start_unix_ns: start, length_ns: 10 * S, n: 6, ..EdgeBucket::default() };
+                for connection in 0..6 {
+                    bucket.latency_ns.record(if connection < slow { S } else { 1_000_000 });
+                }
+                // A single slow one is one that may be chance.
+                if slow >= 2 && onsets.last().is_none_or(|last| start - last >= 300 * S) {
+                    onsets.push(start);
+                }
+                series.add(&bucket);
+                series.tick(start + 10 * S);
+            }
+            assert_eq!(onsets.len() as u64, CYCLES);
+            let found: Vec<u64> = spikes(&series).iter().map(|spike| spike.start_unix_ns).collect();
+            assert_eq!(found.get(3..), onsets.get(3..), "phase {phase}, seed {seed}");
         }
     }
 
@@ -204,7 +260,7 @@ mod tests {
             let in_spike = (600..660).contains(&start) || (1200..1260).contains(&start);
             add(&mut series, start, if in_spike && start != 620 { 1000 } else { 1 });
         }
-        let found = spikes(&series, &scale);
+        let found = spikes(&series);
         let edges: Vec<_> = found.iter().map(|spike| (spike.start_unix_ns / S, spike.end_unix_ns / S)).collect();
         assert_eq!(edges, [(600, 660), (1200, 1260)]);
         assert_eq!((found[0].slow, found[1].slow), (50, 60));

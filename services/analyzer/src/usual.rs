@@ -9,6 +9,19 @@ const BLOCK: u64 = 30;
 /// Blocks that are remembered: two hours of them.
 const BLOCKS_MAX: usize = 24;
 
+/// What a bucket, or a part of it, adds to what is usual.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Noted {
+    /// The bucket's start, Unix ns.
+    pub(crate) start_unix_ns: u64,
+    /// Handshakes, whatever became of them.
+    pub(crate) n: u64,
+    /// Those that were slow, and SYNs that were dropped.
+    pub(crate) slow_or_dropped: u64,
+    /// Those that failed, few or many: else many would be rarer than they are.
+    pub(crate) failed: u64,
+}
+
 /// What so many buckets in a row measured.
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -31,9 +44,9 @@ impl Usual {
         Self { block_ns: BLOCK * scale.bucket_ns, blocks: VecDeque::new() }
     }
 
-    /// Notes a bucket or a part of it, in its own time. All that failed belongs to it, few or many: else many would be
-    /// rarer than they are.
-    pub(crate) fn note(&mut self, start_unix_ns: u64, n: u64, slow_or_dropped: u64, failed: u64) {
+    /// Notes a bucket or a part of it, in its own time.
+    pub(crate) fn note(&mut self, noted: &Noted) {
+        let Noted { start_unix_ns, n, slow_or_dropped, failed } = *noted;
         let number = start_unix_ns / self.block_ns;
         let place = self.blocks.partition_point(|block| block.number < number);
         match self.blocks.get_mut(place) {
@@ -47,6 +60,20 @@ impl Usual {
         if self.blocks.len() > BLOCKS_MAX {
             self.blocks.pop_front();
         }
+    }
+
+    /// Takes back what was noted. A block of which nothing is left says nothing.
+    pub(crate) fn withdraw(&mut self, noted: impl IntoIterator<Item = Noted>) {
+        for Noted { start_unix_ns, n, slow_or_dropped, failed } in noted {
+            let number = start_unix_ns / self.block_ns;
+            let place = self.blocks.partition_point(|block| block.number < number);
+            if let Some(block) = self.blocks.get_mut(place).filter(|block| block.number == number) {
+                block.n = block.n.saturating_sub(n);
+                block.slow_or_dropped = block.slow_or_dropped.saturating_sub(slow_or_dropped);
+                block.failed = block.failed.saturating_sub(failed);
+            }
+        }
+        self.blocks.retain(|block| block.n > 0);
     }
 
     /// Blocks there are.

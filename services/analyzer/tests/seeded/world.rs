@@ -79,6 +79,10 @@ pub(crate) struct World {
     pub(crate) fault: Fault,
     pub(crate) decoy: Decoy,
     pub(crate) spikes: u64,
+    /// How much later than usual everything begins.
+    pub(crate) begin_s: u64,
+    /// Connections in a bucket at least; there are up to two thirds more.
+    pub(crate) connections: u64,
     pub(crate) period_s: u64,
     pub(crate) spike_s: u64,
     /// All connections are hit, and none comes to be.
@@ -138,6 +142,8 @@ impl World {
             fault,
             decoy,
             spikes: 8,
+            begin_s: 0,
+            connections: 30,
             period_s: 600,
             spike_s: 150,
             outage: false,
@@ -155,18 +161,7 @@ impl World {
 
     /// One outage of five minutes.
     pub(crate) fn outage(seed: u64, fault: Fault, decoy: Decoy) -> Self {
-        Self {
-            seed,
-            fault,
-            decoy,
-            spikes: 1,
-            period_s: 1200,
-            spike_s: 300,
-            outage: true,
-            way: Way::Straight,
-            ahead_s: 0,
-            fixed: None,
-        }
+        Self { spikes: 1, period_s: 1200, spike_s: 300, outage: true, ..Self::new(seed, fault, decoy) }
     }
 
     /// Plays it through an engine; all states in which incidents were told.
@@ -180,7 +175,7 @@ impl World {
         let mut signals: BTreeMap<u64, Vec<NodeSignals>> = BTreeMap::new();
         let length_s = self.period_s * (self.spikes + 1);
         for second in 0..length_s {
-            let now = (START_S + second) * S;
+            let now = (START_S + self.begin_s + second) * S;
             let demanding = self.is_spiking(second);
             let spiking = demanding && self.is_hit(second);
             if second % BUCKET_S == 0 {
@@ -228,10 +223,10 @@ impl World {
 
     /// Jitter of a few seconds, the same for all that looks at one cycle.
     fn is_spiking(&self, second: u64) -> bool {
-        let (cycle, within) = (second / self.period_s, second % self.period_s);
+        let cycle = (second / self.period_s).min(self.spikes - 1);
         let jitter = Random(self.seed ^ cycle).draw() % 5;
-        let begin = self.period_s / 2 + jitter;
-        cycle < self.spikes && (begin..begin + self.spike_s).contains(&within)
+        let begin = cycle * self.period_s + self.period_s / 2 + jitter;
+        (begin..begin + self.spike_s).contains(&second)
     }
 
     /// When a message comes that was sent in this second.
@@ -259,7 +254,7 @@ impl World {
 
     fn buckets(&self, now: u64, spiking: bool, random: &mut Random) -> Vec<EdgeBatch> {
         let (mut client, mut server) = (empty(EDGE, Vantage::Client, now), empty(EDGE, Vantage::Server, now));
-        for _connection in 0..30 + random.draw() % 20 {
+        for _connection in 0..self.connections + random.draw() % (self.connections * 2 / 3) {
             let normal = MS / 2 + random.draw() % MS;
             // About a third of the connections is hit.
             let hit = spiking && random.draw().is_multiple_of(3);
@@ -424,7 +419,7 @@ impl World {
         }
         let mut signals = NodeSignals {
             node: node.into(),
-            time_unix_ns: (START_S + second) * S,
+            time_unix_ns: (START_S + self.begin_s + second) * S,
             tcp: observed(tcp),
             ..NodeSignals::default()
         };
