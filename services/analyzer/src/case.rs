@@ -41,6 +41,17 @@ impl View {
         self.sum(|spike| spike.retries)
     }
 
+    /// SYNs that nothing answered: those that were sent again for it, and the last ones, after which the client gave up. A
+    /// client that gives up at once sends none again.
+    pub fn lost(&self) -> u64 {
+        self.retries() + self.failed().saturating_sub(self.reset())
+    }
+
+    /// SYNs that the node's own table dropped.
+    pub fn dropped(&self) -> u64 {
+        self.sum(|spike| spike.dropped)
+    }
+
     /// The largest median of the slow ones, ns; where none was slow, the usual median.
     pub fn slow_ns(&self) -> u64 {
         let slow = self.spikes.iter().map(|spike| spike.p50_ns).max().filter(|slow| *slow > 0);
@@ -98,18 +109,38 @@ impl Case<'_> {
         }
     }
 
+    /// SYNs that were lost, as the end tells that sent them.
+    pub fn lost(&self) -> u64 {
+        self.client.as_ref().or(self.server.as_ref()).map_or(0, View::lost)
+    }
+
+    /// Whether this is half of what was lost, at least.
+    pub fn is_half_of_lost(&self, syns: u64) -> bool {
+        syns > 0 && syns * 2 >= self.lost()
+    }
+
+    /// Whether so many drops explain what was lost. They are not counted by edge: where a table, which is, tells that it
+    /// dropped this edge's SYNs, they were others'.
+    pub fn explains(&self, drops: u64) -> bool {
+        self.is_half_of_lost(drops) && !self.is_half_of_lost(self.views().map(View::dropped).sum())
+    }
+
     /// Whether what is lost can have been lost on this node: on the server's it was seen to arrive again and again, on the
     /// client's it was not. Where both are one, or one was not observed, it can.
     pub fn may_drop(&self, node: &str) -> bool {
         let (Some(client), Some(server)) = (&self.client, &self.server) else { return true };
-        let lost = |view: &View| view.retries() + view.failed();
         if client.node == server.node {
             true
         } else if server.node == node {
-            lost(server) * 2 >= lost(client)
+            server.lost() * 2 >= client.lost()
         } else {
-            lost(server) * 2 <= lost(client)
+            server.lost() * 2 <= client.lost()
         }
+    }
+
+    /// SYNs of this edge that a node's own table dropped.
+    pub fn dropped_on(&self, node: &str) -> u64 {
+        self.views().filter(|view| view.node == node).map(View::dropped).sum()
     }
 
     /// The nodes at both ends, client first, each once.

@@ -7,7 +7,7 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, View, cause, counted, number};
+use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::{Counter, Moved};
 
 const NAME: &str = "cilium-ct-full";
@@ -69,7 +69,6 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
 fn drops(case: &Case<'_>, node: &str) -> Option<Moved> {
     let drops = case.moved(node, Counter::ProgramDrops)?;
     let own = case.moved(node, Counter::TableDropped)?.inside;
-    let lost = case.client.as_ref().or(case.server.as_ref()).map_or(0, |view: &View| view.retries() + view.failed());
-    let explains = case.pattern() == Pattern::Loss && drops.mostly() && case.may_drop(node);
-    (explains && drops.beyond.saturating_sub(own) * 2 >= lost).then_some(drops)
+    let may_be = case.pattern() == Pattern::Loss && drops.mostly() && case.may_drop(node);
+    (may_be && case.explains(drops.beyond.saturating_sub(own))).then_some(drops)
 }

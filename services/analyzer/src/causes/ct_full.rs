@@ -1,7 +1,7 @@
 //! synscope's own connection table is full and drops new connections (enforce mode).
 //!
 //! Necessary: SYNs dropped by the table, in most spikes, on a node of the edge. Against: a table that is full and
-//! refuses, but lets pass what it refuses. Magnitude: the drops cover at least half of the SYNs sent again.
+//! refuses, but lets pass what it refuses. Magnitude: the drops cover at least half of the SYNs that were lost.
 
 use synscope_bus::message::incident::{Cause, Finding};
 
@@ -41,7 +41,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
         };
         return found;
     }
-    let on_edge: u64 = case.spikes.iter().map(|spike| spike.dropped).sum();
+    let on_edge = case.dropped_on(node);
     let retries: u64 = case.spikes.iter().map(|spike| spike.retries).sum();
     let here = number("SYNs of this edge that were dropped", on_edge, None, "1", Some(node));
     found.evidence_for = vec![entries, refused, table_dropped, here];
@@ -49,7 +49,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
         found.finding = Finding::Refuted;
         found.evidence_against = vec![number("SYNs sent again", retries, None, "1", None)];
         found.summary = "the table dropped SYNs, but the slow connections sent none again".to_owned();
-    } else if dropped.mostly() && on_edge > 0 && on_edge * 2 >= retries {
+    } else if dropped.mostly() && case.is_half_of_lost(on_edge) {
         found.finding = Finding::Confirmed;
         found.score = if dropped.outside * 10 <= dropped.inside { 0.98 } else { 0.9 };
         found.summary = format!(

@@ -5,7 +5,7 @@
 
 use synscope_bus::message::incident::{Cause, Finding};
 
-use crate::case::{Case, Pattern, View, cause, counted, number};
+use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::Counter;
 
 const NAME: &str = "listen-overflow";
@@ -20,15 +20,14 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     let mut numbers = vec![counted(Counter::ListenOverflows, overflows, node)];
     numbers.extend(case.moved(node, Counter::ListenDrops).map(|drops| counted(Counter::ListenDrops, drops, node)));
     numbers.push(number("SYNs that came to the server's node again", server.retries(), None, "1", Some(node)));
-    let retries = case.client.as_ref().map_or(server.retries(), View::retries);
     if overflows.inside == 0 {
         found.finding = Finding::Refuted;
         found.summary = "no accept queue overflowed".to_owned();
         found.evidence_against = numbers;
     } else if case.pattern() == Pattern::Loss
         && overflows.mostly()
-        && server.retries() * 2 >= retries
-        && overflows.beyond * 2 >= retries
+        && server.lost() * 2 >= case.lost()
+        && case.explains(overflows.beyond)
     {
         found.finding = Finding::Confirmed;
         found.score = if overflows.outside * 10 <= overflows.inside { 0.97 } else { 0.9 };
@@ -40,7 +39,7 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
     } else {
         found.finding = Finding::Correlated;
         found.score = 0.3;
-        found.summary = "an accept queue overflowed, but too rarely to explain the SYNs sent again".to_owned();
+        found.summary = "an accept queue overflowed, but too rarely to explain the SYNs that were lost".to_owned();
         found.evidence_for = numbers;
     }
     vec![found]

@@ -26,7 +26,6 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
     if let Some(filter) = case.moved(node, Counter::FilterDrops) {
         numbers.push(counted(Counter::FilterDrops, filter, node));
     }
-    let retries: u64 = case.spikes.iter().map(|spike| spike.retries).sum();
     if drop.inside == 0 {
         found.finding = Finding::Refuted;
         found.summary = if early.inside > 0 {
@@ -40,7 +39,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
         found.summary =
             "it dropped packets, but the SYNs were lost elsewhere: by what the server's node saw of them".to_owned();
         found.evidence_against = numbers;
-    } else if case.pattern() == Pattern::Loss && drop.mostly() && drop.beyond * 2 >= retries {
+    } else if case.pattern() == Pattern::Loss && drop.mostly() && case.explains(drop.beyond) {
         found.finding = Finding::Confirmed;
         found.score = if drop.outside * 10 <= drop.inside { 0.97 } else { 0.9 };
         found.summary =
@@ -49,7 +48,7 @@ fn weigh_node(case: &Case<'_>, node: &str) -> Cause {
     } else {
         found.finding = Finding::Correlated;
         found.score = 0.3;
-        found.summary = "it dropped packets, but too few, in too few spikes, or nobody sent a SYN again".to_owned();
+        found.summary = "it dropped packets, but too few, in too few spikes, or no SYN was lost".to_owned();
         found.evidence_for = numbers;
     }
     found

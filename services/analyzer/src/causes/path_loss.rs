@@ -20,8 +20,7 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         return vec![case.not_observed(NAME, None, "one of the two nodes")];
     };
     let mut found = cause(NAME, None);
-    // What failed without a SYN sent again was given up before that.
-    let (again, twice) = (client.retries() + client.failed(), server.retries() + server.failed());
+    let (again, twice) = (client.lost(), server.lost());
     let sent_again = number("SYNs sent again, or never answered", again, None, "1", Some(&client.node));
     let came_twice = number(
         "SYNs that came to the server's node again, or were not answered there",
@@ -72,7 +71,10 @@ pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let all = nodes.iter().flat_map(|node| counters.clone().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
-        (case.may_drop(node) && moved.beyond > 0 && moved.beyond * 2 >= lost).then(|| counted(counter, moved, node))
+        // Of its own table's drops each edge tells which were its.
+        let here = if counter == Counter::TableDropped { case.dropped_on(node) } else { u64::MAX };
+        let beyond = moved.beyond.min(here);
+        (case.may_drop(node) && beyond > 0 && beyond * 2 >= lost).then(|| counted(counter, moved, node))
     })
     .collect()
 }

@@ -15,8 +15,9 @@ use world::{Decoy, Fault, S, World};
 
 pub(crate) const SEEDS: u64 = 4;
 
-pub(crate) const FAULTS: [(Fault, &str); 6] = [
+pub(crate) const FAULTS: [(Fault, &str); 7] = [
     (Fault::CtFull, "ct-full"),
+    (Fault::CtFullOnServer, "ct-full"),
     (Fault::NfFull, "nf-conntrack-full"),
     (Fault::PathLoss, "path-loss"),
     (Fault::ListenOverflow, "listen-overflow"),
@@ -29,6 +30,17 @@ pub(crate) fn only(told: &[Incident]) -> &Incident {
     let last = told.last().unwrap();
     assert!(told.iter().all(|incident| incident.id == last.id), "one incident, not several");
     last
+}
+
+/// Where the fault is, if it is on one node.
+pub(crate) fn node_of(fault: Fault) -> Option<&'static str> {
+    match fault {
+        Fault::CtFull => Some("node-a"),
+        Fault::CtFullOnServer | Fault::NfFull | Fault::ListenOverflow | Fault::SlowServer | Fault::NoAnswer => {
+            Some("node-b")
+        }
+        _ => None,
+    }
 }
 
 pub(crate) fn refuted(incident: &Incident, name: &str, node: &str) -> bool {
@@ -46,11 +58,13 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
         Decoy::EarlyDrop,
         Decoy::CiliumFull,
         Decoy::OtherNodeDrops,
+        Decoy::OtherEndDrops,
         Decoy::Restart,
         Decoy::DropsElsewhen,
         Decoy::OtherNamespace,
         Decoy::ManyNamespaces,
         Decoy::SameTimes,
+        Decoy::OneDrop,
     ];
     for (fault, name) in FAULTS {
         for decoy in decoys {
@@ -65,6 +79,7 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
                 let told = World::new(seed, fault, decoy).play();
                 let incident = only(&told);
                 assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {}", incident.title);
+                assert!(node_of(fault).is_none_or(|node| incident.causes[0].node.as_deref() == Some(node)));
                 let Recurrence::Regular { period_ns, .. } = incident.recurrence else {
                     panic!("{:?}", incident.recurrence)
                 };

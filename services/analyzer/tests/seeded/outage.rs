@@ -3,10 +3,11 @@
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 
 use crate::world::{Decoy, Fault, S, World};
-use crate::{SEEDS, only, refuted};
+use crate::{SEEDS, node_of, only, refuted};
 
-const OUTAGES: [(Fault, &str); 7] = [
+const OUTAGES: [(Fault, &str); 8] = [
     (Fault::CtFull, "ct-full"),
+    (Fault::CtFullOnServer, "ct-full"),
     (Fault::NfFull, "nf-conntrack-full"),
     (Fault::PathLoss, "path-loss"),
     (Fault::ListenOverflow, "listen-overflow"),
@@ -28,10 +29,12 @@ fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
         Decoy::EarlyDrop,
         Decoy::CiliumFull,
         Decoy::OtherNodeDrops,
+        Decoy::OtherEndDrops,
         Decoy::FailingEdges,
         Decoy::OtherNamespace,
         Decoy::ManyNamespaces,
         Decoy::SameTimes,
+        Decoy::OneDrop,
     ];
     for (fault, name) in OUTAGES {
         for decoy in decoys {
@@ -46,12 +49,28 @@ fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
                 let told = World::outage(seed, fault, decoy).play();
                 let incident = only(&told);
                 assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {incident:#?}");
+                assert!(node_of(fault).is_none_or(|node| incident.causes[0].node.as_deref() == Some(node)));
                 assert_eq!(incident.recurrence, Recurrence::None, "{}", incident.title);
                 let confirmed = incident.causes.iter().filter(|cause| cause.finding == Finding::Confirmed);
                 assert_eq!(confirmed.count(), usize::from(name != "unknown"), "{:#?}", incident.causes);
                 let [spike] = incident.spikes.as_slice() else { panic!("{:?}", incident.spikes) };
                 assert!(spike.failed > 800 && spike.n < 100, "{spike:?}");
                 assert!((290 * S..=320 * S).contains(&(spike.end_unix_ns - spike.start_unix_ns)), "{spike:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trifle_explains_nothing_where_clients_give_up_at_once() {
+    for (fault, name) in OUTAGES {
+        for decoy in [Decoy::None, Decoy::OtherNamespace, Decoy::OneDrop] {
+            for seed in 0..SEEDS {
+                let told = World { impatient: true, ..World::outage(seed, fault, decoy) }.play();
+                let incident = only(&told);
+                assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {:#?}", incident.causes);
+                let confirmed = incident.causes.iter().filter(|cause| cause.finding == Finding::Confirmed);
+                assert_eq!(confirmed.count(), usize::from(name != "unknown"), "{:#?}", incident.causes);
             }
         }
     }

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     None,
     /// Node a's table drops SYNs.
     CtFull,
+    /// Node b's table drops SYNs.
+    CtFullOnServer,
     /// Node b's `nf_conntrack` drops SYNs.
     NfFull,
     /// SYNs are lost between the nodes.
@@ -56,6 +58,8 @@ pub(crate) enum Decoy {
     CiliumFull,
     /// A third node's table drops SYNs at these very times.
     OtherNodeDrops,
+    /// The other end's table drops SYNs of other edges at these very times; node b's where neither end's is the fault.
+    OtherEndDrops,
     /// Node a's agent restarts in the middle: its counters begin anew.
     Restart,
     /// Node a's table drops SYNs, but only outside of the spikes.
@@ -68,6 +72,8 @@ pub(crate) enum Decoy {
     ManyNamespaces,
     /// Another namespace of node b drops at these very times, as much as was lost.
     SameTimes,
+    /// Node b drops a single packet in each spike: its `nf_conntrack`, and an accept queue of it.
+    OneDrop,
     /// Other edges fail all the time: each port of a scan once, a wrong address in bursts, and one client among many.
     FailingEdges,
 }
@@ -87,6 +93,8 @@ pub(crate) struct World {
     pub(crate) spike_s: u64,
     /// All connections are hit, and none comes to be.
     pub(crate) outage: bool,
+    /// Clients give up before they send a SYN again.
+    pub(crate) impatient: bool,
     /// How messages come.
     pub(crate) way: Way,
     /// How far node b's clock is ahead.
@@ -147,6 +155,7 @@ impl World {
             period_s: 600,
             spike_s: 150,
             outage: false,
+            impatient: false,
             way: Way::Straight,
             ahead_s: 0,
             fixed: None,
@@ -157,6 +166,11 @@ impl World {
     /// ends in, so two that drop what comes there, at the same times and as much, are alike.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.decoy == Decoy::SameTimes && matches!(self.fault, Fault::ListenOverflow | Fault::NoAnswer)
+    }
+
+    /// Whose table drops other edges' SYNs.
+    fn other_end(&self) -> &'static str {
+        if self.fault == Fault::CtFullOnServer { "node-a" } else { "node-b" }
     }
 
     /// One outage of five minutes.
@@ -202,6 +216,12 @@ impl World {
             }
             if self.decoy == Decoy::Restart && second == length_s / 2 {
                 counters.insert("node-a", Counters::default());
+            }
+            let was_spiking = |ago_s: u64| self.is_spiking(second.saturating_sub(ago_s));
+            if self.decoy == Decoy::OneDrop && was_spiking(29) && !was_spiking(30) {
+                let counters = counters.entry("node-b").or_default();
+                counters.nf_drop += 1;
+                counters.overflows += 1;
             }
             for (node, counters) in &mut counters {
                 self.count(node, counters, spiking, &mut random);
@@ -268,7 +288,8 @@ impl World {
                 _ if !hit => (normal, normal / 2),
                 Fault::None => (normal, normal / 2),
                 Fault::CtFull | Fault::CiliumFull | Fault::PathLoss | Fault::NfFull => (step * S + normal, normal / 2),
-                Fault::ListenOverflow => (step * S + normal, step * S + normal / 2),
+                // The server's node has known the SYN since it came first.
+                Fault::ListenOverflow | Fault::CtFullOnServer => (step * S + normal, step * S + normal / 2),
                 Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
                 Fault::Delay => (520 * MS + normal, normal / 2),
                 Fault::Mixed if step == 7 => (S + normal, normal / 2),
@@ -287,11 +308,16 @@ impl World {
             }
             if hit && lost {
                 client.retries += retries;
-                if self.fault == Fault::CtFull {
-                    client.refused += retries;
-                    client.dropped += retries;
+                let full = match self.fault {
+                    Fault::CtFull => Some(&mut client),
+                    Fault::CtFullOnServer => Some(&mut server),
+                    _ => None,
+                };
+                if let Some(full) = full {
+                    full.refused += retries;
+                    full.dropped += retries;
                 }
-                if self.fault == Fault::ListenOverflow || self.fault == Fault::NfFull {
+                if matches!(self.fault, Fault::ListenOverflow | Fault::NfFull | Fault::CtFullOnServer) {
                     server.retries += retries;
                 }
             }
@@ -305,6 +331,7 @@ impl World {
     /// A bucket in which no connection comes to be: what is known at once, and when they are given up.
     fn failing(&self, now: u64, random: &mut Random) -> (Vec<EdgeBatch>, Vec<EdgeBatch>) {
         let failed = 30 + random.draw() % 20;
+        let again = if self.impatient { 0 } else { failed * 6 };
         let bucket = |vantage, failed, reset, retries| EdgeBucket {
             unmeasured: failed,
             failed,
@@ -316,22 +343,29 @@ impl World {
         let server = |reset, retries| batch("node-b", vec![bucket(Vantage::Server, failed, reset, retries)]);
         match self.fault {
             Fault::ClosedPort => (vec![client(failed, 0), server(failed, 0)], Vec::new()),
-            Fault::CtFull => {
-                let (dropped, refused) = (failed * 7, failed * 7);
-                let refused = EdgeBucket { dropped, refused, ..empty(EDGE, Vantage::Client, now) };
-                (vec![batch("node-a", vec![refused])], vec![client(0, failed * 6)])
+            Fault::CtFull | Fault::CtFullOnServer => {
+                let dropping = |vantage| {
+                    let (dropped, refused) = (failed + again, failed + again);
+                    EdgeBucket { dropped, refused, ..empty(EDGE, vantage, now) }
+                };
+                if self.fault == Fault::CtFull {
+                    (vec![batch("node-a", vec![dropping(Vantage::Client)])], vec![client(0, again)])
+                } else {
+                    let late = vec![client(0, again), server(0, again)];
+                    (vec![batch("node-b", vec![dropping(Vantage::Server)])], late)
+                }
             }
             Fault::NfFull | Fault::ListenOverflow | Fault::NoAnswer => {
-                (Vec::new(), vec![client(0, failed * 6), server(0, failed * 6)])
+                (Vec::new(), vec![client(0, again), server(0, again)])
             }
-            _ => (Vec::new(), vec![client(0, failed * 6)]),
+            _ => (Vec::new(), vec![client(0, again)]),
         }
     }
 
     fn count(&self, node: &str, counters: &mut Counters, spiking: bool, random: &mut Random) {
         let some = if self.outage { 40 } else { 3 } + random.draw() % 5;
         match (self.fault, node) {
-            (Fault::CtFull, "node-a") if spiking => drop_syns(counters, some),
+            (Fault::CtFull, "node-a") | (Fault::CtFullOnServer, "node-b") if spiking => drop_syns(counters, some),
             (Fault::CiliumFull, "node-a") if spiking => counters.program_drops += some,
             (Fault::NfFull, "node-b") if spiking => counters.nf_drop += some,
             (Fault::ListenOverflow, "node-b") if spiking => counters.overflows += some,
@@ -344,6 +378,7 @@ impl World {
             }
             (Decoy::EarlyDrop, _) if spiking => counters.nf_early += some,
             (Decoy::OtherNodeDrops, "node-c") if spiking => drop_syns(counters, some),
+            (Decoy::OtherEndDrops, node) if spiking && node == self.other_end() => drop_syns(counters, some),
             (Decoy::DropsElsewhen, "node-a") if !spiking => drop_syns(counters, some),
             _ => {}
         }
@@ -353,8 +388,10 @@ impl World {
     fn signals(&self, node: &str, counters: Counters, second: u64, spiking: bool) -> NodeSignals {
         let full = match (self.fault, self.decoy, node) {
             (Fault::CtFull, _, "node-a")
+            | (Fault::CtFullOnServer, _, "node-b")
             | (_, Decoy::TableFullButPasses, "node-a")
             | (_, Decoy::OtherNodeDrops, "node-c") => spiking,
+            (_, Decoy::OtherEndDrops, node) if node == self.other_end() => spiking,
             _ => false,
         };
         let (live, max) = match self.after(second) {
