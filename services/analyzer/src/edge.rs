@@ -22,7 +22,8 @@ const SPIKES_MIN: usize = 3;
 const RARE_CHANCE_MAX: f64 = 0.005;
 /// Nodes that one edge is remembered from.
 const VIEWS_MAX: usize = 64;
-/// A spike that still changes is looked at again after this part of its age.
+/// A spike that still changes is looked at again after this part of its length, or of what is remembered as it came where
+/// that is less.
 const LOOK_AGAIN: u64 = 4;
 
 /// An edge as one node sees it.
@@ -114,7 +115,8 @@ impl Edge {
             .max_by_key(|(seen, spikes)| (seen.vantage == Vantage::Client, sum(spikes), Reverse(seen.node.clone())))?;
         let last = spikes.last()?;
         let looked = Looked { spikes: spikes.len(), last_end_unix_ns: last.end_unix_ns, suffering: sum(&spikes) };
-        self.wait_until_unix_ns = now_unix_ns + now_unix_ns.saturating_sub(last.start_unix_ns) / LOOK_AGAIN;
+        self.wait_until_unix_ns =
+            now_unix_ns + (last.end_unix_ns - last.start_unix_ns).min(scale.history_ns) / LOOK_AGAIN;
         if looked == self.looked {
             return None;
         }

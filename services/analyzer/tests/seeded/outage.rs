@@ -1,8 +1,12 @@
 //! Nobody gets through, for once.
 
+use synscope_analyzer::engine::Engine;
+use synscope_analyzer::scale::Scale;
+use synscope_bus::message::edge::EdgeBucket;
+use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 
-use crate::world::{Decoy, Fault, S, World};
+use crate::world::{Decoy, EDGE, Fault, S, World, batch, empty};
 use crate::{SEEDS, node_of, only, refuted};
 
 const OUTAGES: [(Fault, &str); 8] = [
@@ -87,6 +91,33 @@ fn an_outage_is_told_while_it_lasts_and_not_bucket_by_bucket() {
         assert!(told.len() <= 20, "{fault:?} was told {} times", told.len());
         assert_eq!(only(&told).state, State::Open);
     }
+}
+
+#[test]
+fn an_outage_long_after_the_last_spike_is_told_as_soon_as_any() {
+    let mut engine = Engine::new(Scale::new(1.0));
+    let (mut known, mut told_s) = (false, None);
+    for start_s in (0..9000).step_by(10) {
+        let is_spiking = (600..2400).contains(&start_s) && start_s % 600 < 150;
+        let slow = match start_s {
+            // A hiccup of those that are no spike.
+            7800 => 3,
+            _ if is_spiking => 4,
+            _ => 0,
+        };
+        let (n, failed) = if start_s < 7900 { (10, 0) } else { (0, 10) };
+        let mut bucket = EdgeBucket { n, failed, reset: failed, ..empty(EDGE, Vantage::Client, start_s * S) };
+        (0..n).for_each(|connection| bucket.latency_ns.record(if connection < slow { S } else { S / 1000 }));
+        engine.edges(&batch("node-a", vec![bucket]));
+        for incident in engine.tick((start_s + 10) * S) {
+            known = true;
+            if incident.spikes.last().is_some_and(|spike| spike.failed > 0) {
+                told_s = told_s.or(Some(start_s + 10 - 7900));
+            }
+        }
+        assert!(known || start_s < 2400);
+    }
+    assert!(told_s.is_some_and(|told_s| told_s <= 260), "{told_s:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
 const BUCKET_S: u64 = 10;
 const START_S: u64 = 1_700_000_000;
-const EDGE: &str = "shop/order->shop/inventory:80";
+pub(crate) const EDGE: &str = "shop/order->shop/inventory:80";
 
 /// What is wrong while a spike lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -477,11 +477,11 @@ fn tcp(netns: u64, overflows: u64) -> TcpCounters {
     TcpCounters { netns, counters: counters.into() }
 }
 
-fn empty(edge: &str, vantage: Vantage, start_unix_ns: u64) -> EdgeBucket {
+pub(crate) fn empty(edge: &str, vantage: Vantage, start_unix_ns: u64) -> EdgeBucket {
     EdgeBucket { edge: edge.into(), vantage, start_unix_ns, length_ns: BUCKET_S * S, ..EdgeBucket::default() }
 }
 
-fn batch(node: &str, buckets: Vec<EdgeBucket>) -> EdgeBatch {
+pub(crate) fn batch(node: &str, buckets: Vec<EdgeBucket>) -> EdgeBatch {
     EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets }
 }
 
