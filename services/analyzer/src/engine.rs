@@ -146,8 +146,9 @@ impl Engine {
             }
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
-        let chances: Vec<f64> = incidents.iter_mut().filter_map(|known| known.gather(scale)).collect();
-        let level = recurrence::level(chances);
+        let level = recurrence::level(incidents.iter_mut().filter_map(|known| known.gather(scale)));
+        // The more are asked, the rarer chance has to be.
+        let level = recurrence::level(incidents.iter_mut().filter_map(|known| known.refine(level)));
         let told = incidents.iter_mut().filter_map(|known| {
             let of = known.incident().edges.clone();
             let is_ongoing = || {

@@ -8,7 +8,7 @@ use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurren
 use crate::causes::{Verdict, kind};
 use crate::fix::fix;
 use crate::nodes::Nodes;
-use crate::recurrence::Rhythm;
+use crate::recurrence::{self, Rhythm};
 use crate::scale::Scale;
 use crate::spikes::suffering;
 use crate::words::{duration, title};
@@ -141,12 +141,31 @@ impl Tracked {
         self.is_taken = true;
     }
 
-    /// Gathers the spikes of what was taken; how often chance would be as regular as they are, if they make one ask.
+    /// Gathers the spikes of what was taken; how often chance would be as regular as they are, if it is asked whether they
+    /// have a period.
     pub fn gather(&mut self, scale: &Scale) -> Option<f64> {
-        if !std::mem::take(&mut self.is_taken) {
-            return self.rhythm.as_ref().map(Rhythm::chance);
+        if std::mem::take(&mut self.is_taken) {
+            self.gather_taken(scale);
         }
-        let lead = self.lead().cloned()?;
+        self.asked().map(|rhythm| rhythm.chance())
+    }
+
+    /// Tells more precisely how often chance would be as regular, where it may be as rare as this.
+    pub fn refine(&mut self, level: f64) -> Option<f64> {
+        let rhythm = self.asked()?;
+        rhythm.refine(level);
+        Some(rhythm.chance())
+    }
+
+    /// What its spikes say, if it is asked whether they have a period.
+    fn asked(&mut self) -> Option<&mut Rhythm> {
+        let is_open = matches!(self.incident.state, State::Open | State::Reopened);
+        let is_asked = is_open && self.incident.spikes.len() >= recurrence::SPIKES_MIN;
+        self.rhythm.as_mut().filter(|_| is_asked)
+    }
+
+    fn gather_taken(&mut self, scale: &Scale) {
+        let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
         let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
         for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
@@ -164,7 +183,6 @@ impl Tracked {
             self.rhythm = Some(Rhythm::of(&incident.spikes, scale));
             self.is_fresh = true;
         }
-        self.rhythm.as_ref().map(Rhythm::chance)
     }
 
     /// Brings it up to date; `level` is the largest chance at which a period is told, `is_ongoing` says whether one of its edges is in what may become a spike. The incident, if

@@ -1,7 +1,7 @@
 //! Chance that is the same each time.
 
 /// A small generator (`SplitMix64`, Steele et al. 2014): what is judged must be judged the same everywhere.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -13,13 +13,16 @@ use crate::random::Random;
 use crate::scale::Scale;
 
 /// Fewer spikes tell nothing about a period.
-const SPIKES_MIN: usize = 3;
+pub(crate) const SPIKES_MIN: usize = 3;
 /// Intervals that vary more are not regular: coefficient of variation.
 const VARIATION_MAX: f64 = 0.1;
 /// Share of false ones among the periods that are told.
 const FALSE_DISCOVERIES: f64 = 0.05;
-/// Shuffles that the onsets are compared with.
+/// Shuffles that the onsets are compared with …
 const ROUNDS: u32 = 2000;
+/// … and at most, where none was as regular and it has to be told how rare chance is: a single period among as many
+/// incidents as are remembered has to be that rare.
+const ROUNDS_MAX: u32 = 20_000;
 /// Cycles that an interval may span, because spikes were missed.
 const MISSED_MAX: f64 = 5.0;
 /// Fewer intervals do not tell that most of them span several cycles: any two are nearly a whole number apart.
@@ -55,8 +58,8 @@ pub struct Rhythm {
     /// Intervals between onsets, as they are.
     intervals: Vec<f64>,
     spike_ns: u64,
-    fit: Option<Fit>,
-    chance: f64,
+    /// The period, and what it is compared with.
+    fit: Option<(Fit, Shuffles)>,
     bucket_ns: u64,
 }
 
@@ -67,7 +70,6 @@ impl Rhythm {
         let onset = |spike: Option<&Spike>| spike.map_or(0, |spike| spike.start_unix_ns);
         let intervals: Vec<f64> =
             spikes.windows(2).map(|pair| to_f64(pair[1].start_unix_ns.saturating_sub(pair[0].start_unix_ns))).collect();
-        let fit = (spikes.len() >= SPIKES_MIN).then(|| fit(&intervals)).flatten();
         // The next spike cannot begin before this one has ended and a gap has made them two.
         let blocks: Vec<f64> = spikes
             .iter()
@@ -75,11 +77,15 @@ impl Rhythm {
             .zip(&intervals)
             .map(|(spike, interval)| to_f64(spike.end_unix_ns - spike.start_unix_ns + scale.join_ns).min(*interval))
             .collect();
+        let fit = fit(&intervals).filter(|_| spikes.len() >= SPIKES_MIN).map(|fit| {
+            let mut shuffles = Shuffles::new(&intervals, blocks, bucket_ns);
+            (0..ROUNDS).for_each(|_| shuffles.next(&fit));
+            (fit, shuffles)
+        });
         Self {
             spikes: spikes.len(),
             first_unix_ns: onset(spikes.first()),
             last_unix_ns: onset(spikes.last()),
-            chance: fit.map_or(1.0, |fit| chance(&fit, &intervals, &blocks, bucket_ns)),
             spike_ns: median(spikes.iter().map(|spike| spike.end_unix_ns - spike.start_unix_ns).collect()),
             intervals,
             fit,
@@ -88,8 +94,16 @@ impl Rhythm {
     }
 
     /// How often chance would be as regular; 1 where there is no period to speak of.
-    pub const fn chance(&self) -> f64 {
-        self.chance
+    pub fn chance(&self) -> f64 {
+        self.fit.as_ref().map_or(1.0, |(_, shuffles)| shuffles.chance())
+    }
+
+    /// Where no shuffle was as regular, goes on until one is, or chance is as rare as this (Besag and Clifford 1991).
+    pub fn refine(&mut self, level: f64) {
+        let Some((fit, shuffles)) = &mut self.fit else { return };
+        while shuffles.as_regular == 1 && shuffles.chance() > level && shuffles.rounds <= ROUNDS_MAX {
+            shuffles.next(fit);
+        }
     }
 
     /// In words of the bus; `level` is the largest chance at which a period is told.
@@ -100,7 +114,7 @@ impl Rhythm {
             2 => return Recurrence::Insufficient { cycles },
             _ => {}
         }
-        let Some(fit) = self.fit.filter(|_| self.chance <= level) else {
+        let Some((fit, shuffles)) = self.fit.as_ref().filter(|(_, shuffles)| shuffles.chance() <= level) else {
             let longest = self.intervals.iter().copied().fold(0.0, f64::max);
             let shortest = self.intervals.iter().copied().fold(f64::INFINITY, f64::min);
             let (min_ns, max_ns) = (to_u64(shortest), to_u64(longest));
@@ -118,7 +132,7 @@ impl Rhythm {
             cycles_expected: count(usize::try_from(to_u64(fit.cycles)).unwrap_or(usize::MAX)).saturating_add(1),
             next_unix_ns: self.first_unix_ns + to_u64(next),
             drift_ns: to_i64(fit.drift_ns),
-            chance_per_million: count(usize::try_from(to_u64(self.chance * 1e6)).unwrap_or(usize::MAX)),
+            chance_per_million: count(usize::try_from(to_u64(shuffles.chance() * 1e6)).unwrap_or(usize::MAX)),
         }
     }
 }
@@ -193,16 +207,33 @@ fn drift(intervals: &[f64], spans: impl Fn(f64) -> f64) -> f64 {
     if under > 0.0 { over / under } else { 0.0 }
 }
 
-/// How often the same blocks in another order, with the free time between them shared out at random, are as regular. The
-/// same shuffles each time.
-fn chance(fitted: &Fit, intervals: &[f64], blocks: &[f64], bucket_ns: f64) -> f64 {
-    let mut random = Random(0x5eed);
-    let free: f64 = intervals.iter().sum::<f64>() - blocks.iter().sum::<f64>();
-    let mut blocks = blocks.to_vec();
-    let mut shuffled = vec![0.0; intervals.len()];
-    let mut as_regular = 1;
-    for _round in 0..ROUNDS {
-        random.shuffle(&mut blocks);
+/// The same blocks in another order, with the free time between them shared out at random. The same each time.
+#[derive(Debug, Clone, PartialEq)]
+struct Shuffles {
+    random: Random,
+    blocks: Vec<f64>,
+    free_ns: f64,
+    bucket_ns: f64,
+    /// How many there were, and the spikes themselves.
+    rounds: u32,
+    /// How many of them were as regular as the spikes.
+    as_regular: u32,
+}
+
+impl Shuffles {
+    fn new(intervals: &[f64], blocks: Vec<f64>, bucket_ns: f64) -> Self {
+        let free_ns = intervals.iter().sum::<f64>() - blocks.iter().sum::<f64>();
+        Self { random: Random(0x5eed), blocks, free_ns, bucket_ns, rounds: 1, as_regular: 1 }
+    }
+
+    fn chance(&self) -> f64 {
+        f64::from(self.as_regular) / f64::from(self.rounds)
+    }
+
+    fn next(&mut self, fitted: &Fit) {
+        let random = &mut self.random;
+        random.shuffle(&mut self.blocks);
+        let mut shuffled = vec![0.0; self.blocks.len()];
         let mut sum = 0.0;
         for share in &mut shuffled {
             *share = -(1.0 - random.unit()).ln();
@@ -210,15 +241,15 @@ fn chance(fitted: &Fit, intervals: &[f64], blocks: &[f64], bucket_ns: f64) -> f6
         }
         // Onsets are known to a bucket, here as there.
         let (mut end, mut before) = (0.0, 0.0);
-        for (interval, block) in shuffled.iter_mut().zip(&blocks) {
-            end += block + *interval / sum * free;
-            let onset = (end / bucket_ns).round() * bucket_ns;
+        for (interval, block) in shuffled.iter_mut().zip(&self.blocks) {
+            end += block + *interval / sum * self.free_ns;
+            let onset = (end / self.bucket_ns).round() * self.bucket_ns;
             *interval = onset - before;
             before = onset;
         }
-        as_regular += u32::from(fit(&shuffled).is_some_and(|fit| fit.off() <= fitted.off()));
+        self.rounds += 1;
+        self.as_regular += u32::from(fit(&shuffled).is_some_and(|fit| fit.off() <= fitted.off()));
     }
-    f64::from(as_regular) / f64::from(ROUNDS + 1)
 }
 
 fn median(mut values: Vec<u64>) -> u64 {

@@ -147,6 +147,21 @@ fn among_many_edges_few_of_the_periods_that_are_told_are_false() {
 }
 
 #[test]
+fn a_single_period_among_many_edges_without_is_told() {
+    let scale = Scale::new(1.0);
+    for seed in 0..10 {
+        let mut random = Random(seed * 15_485_863 + 1);
+        let mut timer = Rhythm::of(&timed(&mut random, 8, 0.01, 0.0, 0.0), &scale);
+        let others = (0..150).map(|n| Rhythm::of(&renewed(&mut random, 8, WITHOUT_PERIOD[n % 3].1), &scale).chance());
+        let others: Vec<f64> = others.collect();
+        let level_with = |timer: &Rhythm| level(others.iter().copied().chain([timer.chance()]));
+        timer.refine(level_with(&timer));
+        let level = level_with(&timer);
+        assert!(matches!(timer.recurrence(level), Recurrence::Regular { .. }), "seed {seed}: {timer:?} at {level}");
+    }
+}
+
+#[test]
 fn what_is_told_is_the_period() {
     let mut random = Random(3);
     let rhythm = Rhythm::of(&timed(&mut random, 18, 0.01, 0.1, 0.0), &Scale::new(1.0));
