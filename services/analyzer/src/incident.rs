@@ -195,7 +195,8 @@ impl Tracked {
         is_ongoing: impl Fn() -> bool,
         now_unix_ns: u64,
     ) -> Option<Incident> {
-        if std::mem::take(&mut self.is_fresh) {
+        // What came back may have come for another reason.
+        if std::mem::take(&mut self.is_fresh) | reopened(&mut self.incident, scale) {
             self.diagnose(nodes, level);
         }
         self.live(nodes, scale, is_ongoing, now_unix_ns);
@@ -259,14 +260,24 @@ impl Tracked {
             // What may become a spike is waited for: it may speak against the fix.
             State::FixApplied if is_ongoing() => {}
             State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
-            State::Verified | State::Inconclusive => {
-                if let Some(spike) = comeback(incident, since) {
-                    step(incident, spike.end_unix_ns, State::Reopened, "a spike came back".to_owned());
-                }
-            }
-            State::Unknown => {}
+            State::Verified | State::Inconclusive | State::Unknown => {}
         }
     }
+}
+
+/// Whether a spike came although it was fixed or over.
+fn reopened(incident: &mut Incident, scale: &Scale) -> bool {
+    let since = incident.timeline.last().map_or(0, |step| step.time_unix_ns);
+    let (since, what) = match incident.state {
+        State::FixApplied => (since + scale.settle_ns, "a spike came in spite of the fix"),
+        State::Verified | State::Inconclusive => (since, "a spike came back"),
+        State::Open | State::Reopened | State::Unknown => return false,
+    };
+    let spike = comeback(incident, since);
+    if let Some(spike) = spike {
+        step(incident, spike.end_unix_ns, State::Reopened, what.to_owned());
+    }
+    spike.is_some()
 }
 
 /// When the change was seen in effect, and how large the table is asked to be.
@@ -282,9 +293,6 @@ fn judge_fix(incident: &mut Incident, nodes: &Nodes, scale: &Scale, now_unix_ns:
         return;
     };
     let Change::ConntrackEntries { node, from, .. } = change else { return };
-    if let Some(spike) = comeback(incident, applied + scale.settle_ns) {
-        return step(incident, spike.end_unix_ns, State::Reopened, "a spike came in spite of the fix".to_owned());
-    }
     let period = period(incident, scale).max(1);
     let complete = now_unix_ns.saturating_sub(applied + scale.settle_ns + scale.join_ns) / period;
     let cycles = usize::try_from(complete).unwrap_or(usize::MAX).min(CYCLES_TO_WAIT);

@@ -59,3 +59,19 @@ fn a_spike_after_it_was_verified_reopens_it() {
         assert!(periods(verified, reopened) >= 2, "{:?}", incident.timeline);
     }
 }
+
+#[test]
+fn what_comes_back_for_another_reason_is_told_so() {
+    for seed in 0..SEEDS {
+        let verified = played(seed, BEFORE + 6, After::Demand);
+        assert_eq!((verified.kind.as_str(), verified.state), ("ct-full", State::Verified));
+        let outage = World { begin_s: 20_000, ..World::outage(seed, Fault::PathLoss, Decoy::None) };
+        let told = outage.play_after([verified.clone()]);
+        let incident = only(&told);
+        assert_eq!((&incident.id, incident.state), (&verified.id, State::Reopened));
+        let reopened = told.iter().filter(|incident| incident.state == State::Reopened);
+        assert!(reopened.map(|incident| &incident.kind).all(|kind| kind == "path-loss"));
+        assert!(incident.title.contains("between the nodes"), "{}", incident.title);
+        assert!(incident.fix.as_ref().is_some_and(|fix| fix.change.is_none()), "{:?}", incident.fix);
+    }
+}

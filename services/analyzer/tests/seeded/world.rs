@@ -180,7 +180,13 @@ impl World {
 
     /// Plays it through an engine; all states in which incidents were told.
     pub(crate) fn play(&self) -> Vec<Incident> {
+        self.play_after([])
+    }
+
+    /// The same, beginning with these incidents.
+    pub(crate) fn play_after(&self, known: impl IntoIterator<Item = Incident>) -> Vec<Incident> {
         let mut engine = Engine::new(Scale::new(1.0));
+        engine.restore(known);
         let mut random = Random(self.seed.wrapping_mul(0x1234_5678_9abc_def1) + 1);
         let mut counters: BTreeMap<&str, Counters> =
             ["node-a", "node-b", "node-c"].map(|node| (node, Counters::default())).into();
