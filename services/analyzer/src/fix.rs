@@ -1,13 +1,14 @@
 //! What to do about a cause: what synscope changes itself, and what is advised, sized from what was measured.
 
+use synscope_abi::CONNTRACK_ENTRIES_MAX;
 use synscope_bus::message::incident::{Advice, Cause, Change, Fix, Sizing, Spike};
 
 use crate::nodes::{Counter, Nodes};
 
 /// Room to grow.
 const HEADROOM: f64 = 2.0;
-/// The largest table that is proposed.
-const ENTRIES_MAX: u64 = 1 << 22;
+/// The largest table that is proposed; Cilium's have the same limit (`pkg/option/config.go`, `LimitTableMax`).
+const ENTRIES_MAX: u64 = CONNTRACK_ENTRIES_MAX as u64;
 /// The article's table, for comparison.
 const RULE_OF_THUMB: &str =
     "by pods in the cluster: below 500: 262,144; to 2,000: 524,288; to 5,000: 1,048,576; above: 2,097,152";
@@ -76,7 +77,7 @@ fn larger_table(node: &str, id: &str, spikes: &[Spike], nodes: &Nodes) -> Option
     let (fill, _) = nodes.table(node, spikes)?;
     let refused = nodes.most_in_a_second(node, Counter::TableRefused, spikes)?;
     let demand = fill.live + refused;
-    let to = entries(demand, fill.max);
+    let to = entries(demand, fill.max)?;
     Some(Fix {
         summary: format!(
             "give {node}'s connection tables {to} entries instead of {}: the demand was {demand}",
@@ -107,7 +108,7 @@ fn larger_cilium_table(node: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fi
     let table = tables.max_by(|a, b| a.inside.share().total_cmp(&b.inside.share()))?;
     let refused = nodes.most_in_a_second(node, Counter::ProgramDrops, spikes)?;
     let demand = table.inside.live + refused;
-    let to = entries(demand, table.inside.max);
+    let to = entries(demand, table.inside.max)?;
     // pkg/option/config.go: everything but TCP lives in the table whose name says "any".
     let (value, option) = if table.name.contains("_any") {
         ("bpf.ctAnyMax", "bpf-ct-global-any-max")
@@ -131,16 +132,18 @@ fn larger_cilium_table(node: &str, spikes: &[Spike], nodes: &Nodes) -> Option<Fi
     })
 }
 
-/// Entries for a demand: with room to grow, a power of two, and twice of what there is at least.
+/// Entries for a demand: with room to grow, a power of two, and twice of what there is at least; none where no larger table
+/// is possible.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "a table's size"
 )]
-fn entries(demand: u64, max: u64) -> u64 {
-    let wanted = (demand as f64 * HEADROOM) as u64;
-    wanted.next_power_of_two().clamp(max.saturating_mul(2).min(ENTRIES_MAX), ENTRIES_MAX)
+fn entries(demand: u64, max: u64) -> Option<u64> {
+    let wanted = ((demand as f64 * HEADROOM) as u64).min(ENTRIES_MAX).next_power_of_two();
+    let larger = wanted.max(max.saturating_mul(2)).min(ENTRIES_MAX);
+    (larger > max).then_some(larger)
 }
 
 fn sizing(demand_entries: u64, refused: u64) -> Sizing {
@@ -149,5 +152,19 @@ fn sizing(demand_entries: u64, refused: u64) -> Sizing {
         connections_per_second: number(refused),
         headroom: HEADROOM,
         rule_of_thumb: RULE_OF_THUMB.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_larger_table_is_larger_up_to_the_largest_there_can_be() {
+        assert_eq!(entries(70_000, 65_536), Some(1 << 18));
+        assert_eq!(entries(1 << 22, 1 << 22), Some(1 << 23));
+        assert_eq!(entries(20 << 20, (1 << 24) - 1), Some(1 << 24));
+        assert_eq!(entries(u64::MAX, 1 << 23), Some(1 << 24));
+        assert_eq!(entries(20 << 20, 1 << 24), None);
     }
 }
