@@ -18,6 +18,7 @@ mod picture;
 pub mod random;
 pub mod recording;
 pub mod recurrence;
+mod said;
 pub mod scale;
 pub mod series;
 mod signals;

@@ -1,15 +1,16 @@
 //! What causes ask of a node, and what is remembered of its readings: counters per network namespace, and fills.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use synscope_bus::message::signal::NodeSignals;
 
+use crate::said::Said;
 use crate::scale::Scale;
 use crate::track::{Reading, Track};
 
-/// Counters of one node that are remembered: pods come and go.
-const COUNTERS_MAX: usize = 4096;
+/// Counters of one node that are remembered, and tables: pods come and go.
+const TRACKS_MAX: usize = 4096;
 /// Tables of Cilium's on one node that are remembered.
 const CILIUM_MAX: usize = 64;
 
@@ -96,8 +97,7 @@ pub(crate) struct Node {
     pub(crate) nf: BTreeMap<u64, Track<Fill>>,
     /// None as long as maps were not observed.
     pub(crate) cilium: Option<BTreeMap<Arc<str>, Cilium>>,
-    /// Buckets in which it said anything, since 1970.
-    said: BTreeSet<u64>,
+    said: Said,
     latest_unix_ns: u64,
 }
 
@@ -106,11 +106,8 @@ impl Node {
     pub(crate) fn add(&mut self, signals: &NodeSignals, scale: &Scale) {
         let at = signals.time_unix_ns;
         self.latest_unix_ns = self.latest_unix_ns.max(at);
-        self.said.insert(at / scale.bucket_ns);
-        let oldest = self.latest_unix_ns.saturating_sub(scale.memory_ns) / scale.bucket_ns;
-        while self.said.first().is_some_and(|first| *first < oldest) {
-            self.said.pop_first();
-        }
+        self.said.add(at / scale.bucket_ns);
+        self.said.forget(self.latest_unix_ns.saturating_sub(scale.memory_ns) / scale.bucket_ns);
         let mut read = Reader { node: self, at, scale };
         if let Some(table) = signals.conntrack.value() {
             read.count(Counter::TableFull, NODE, table.insert_failures.get("E2BIG").copied().unwrap_or(0));
@@ -130,9 +127,9 @@ impl Node {
                 read.count(Counter::NfDrop, netns, drop);
                 read.count(Counter::NfEarlyDrop, netns, early_drop);
             }
-            for namespace in namespaces.iter().take(COUNTERS_MAX) {
+            for namespace in namespaces {
                 let fill = Fill { live: namespace.live, max: namespace.max };
-                read.node.nf.entry(namespace.netns).or_default().add(at, fill, scale);
+                add(&mut read.node.nf, namespace.netns, at, fill, scale);
             }
         }
         for namespace in signals.tcp.value().into_iter().flatten() {
@@ -176,10 +173,10 @@ impl Node {
 
     /// Whether it told of itself at most half as often in a window as it usually does.
     pub(crate) fn is_silent(&self, from_unix_ns: u64, to_unix_ns: u64, scale: &Scale) -> bool {
-        let (Some(first), Some(last)) = (self.said.first(), self.said.last()) else { return true };
+        let Some((first, last)) = self.said.ends() else { return true };
         let window = from_unix_ns / scale.bucket_ns..to_unix_ns.div_ceil(scale.bucket_ns);
         let (all, in_window) = (last - first + 1, window.end - window.start);
-        let (told, told_in_window) = (self.said.len() as u64, self.said.range(window).count() as u64);
+        let (told, told_in_window) = (self.said.within(first..last + 1), self.said.within(window));
         told_in_window * all * 2 <= told * in_window
     }
 
@@ -197,15 +194,40 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn count(&mut self, counter: Counter, netns: u64, value: u64) {
-        let counters = &mut self.node.counters;
-        if counters.len() >= COUNTERS_MAX && !counters.contains_key(&(counter, netns)) {
-            // Namespaces that are gone make room.
-            let since = self.at.saturating_sub(self.scale.history_ns);
-            counters.retain(|_, track| track.latest().is_some_and(|latest| latest >= since));
-            if counters.len() >= COUNTERS_MAX {
-                return;
-            }
+        add(&mut self.node.counters, (counter, netns), self.at, value, self.scale);
+    }
+}
+
+/// Adds a reading to its track; where there are too many, those of namespaces that are gone make room.
+fn add<K: Ord, V: Reading>(tracks: &mut BTreeMap<K, Track<V>>, of: K, at: u64, value: V, scale: &Scale) {
+    if tracks.len() >= TRACKS_MAX && !tracks.contains_key(&of) {
+        let since = at.saturating_sub(scale.history_ns);
+        tracks.retain(|_, track| track.latest().is_some_and(|latest| latest >= since));
+        if tracks.len() >= TRACKS_MAX {
+            return;
         }
-        counters.entry((counter, netns)).or_default().add(self.at, value, self.scale);
+    }
+    tracks.entry(of).or_default().add(at, value, scale);
+}
+
+#[cfg(test)]
+mod tests {
+    use synscope_bus::message::signal::{NfConntrack, Observed};
+
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn namespaces_that_come_and_go_stay_within_bounds() {
+        let scale = Scale::new(1.0);
+        let mut node = Node::default();
+        for number in 0..40_000 {
+            let namespace = NfConntrack { netns: number + 1, live: 1, max: 2, ..NfConntrack::default() };
+            let nf_conntrack = Observed::Observed { value: vec![namespace] };
+            node.add(&NodeSignals { time_unix_ns: number * 4 * S, nf_conntrack, ..NodeSignals::default() }, &scale);
+        }
+        assert!(node.nf.len() <= TRACKS_MAX && node.counters.len() <= TRACKS_MAX);
+        assert!(node.nf.contains_key(&40_000));
     }
 }
