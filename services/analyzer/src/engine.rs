@@ -35,6 +35,8 @@ pub struct Refused {
     pub buckets: u64,
     /// Parts of buckets that came when nothing of their time was remembered any more.
     pub late: u64,
+    /// Parts of buckets and readings of a time further ahead than anything is remembered: a clock that is wrong.
+    pub early: u64,
     /// Readings of nodes beyond the bound.
     pub signals: u64,
     /// Incidents beyond the bound.
@@ -50,7 +52,8 @@ pub struct Engine {
     nodes: Nodes,
     incidents: Vec<Tracked>,
     refused: Refused,
-    latest_unix_ns: u64,
+    /// Nothing is early before anyone tells the time.
+    now_unix_ns: u64,
     retired_unix_ns: u64,
     /// Incidents that are forgotten, until someone asks.
     gone: Vec<String>,
@@ -66,7 +69,7 @@ impl Engine {
             nodes: Nodes::new(scale),
             incidents: Vec::new(),
             refused: Refused::default(),
-            latest_unix_ns: 0,
+            now_unix_ns: u64::MAX,
             retired_unix_ns: 0,
             gone: Vec::new(),
         }
@@ -81,11 +84,19 @@ impl Engine {
         }
     }
 
+    /// Tells the time, as each look does.
+    pub const fn set_now(&mut self, now_unix_ns: u64) {
+        self.now_unix_ns = now_unix_ns;
+    }
+
     /// Takes the parts of buckets in a batch.
     pub fn edges(&mut self, batch: &EdgeBatch) {
         let node = self.node_name(&batch.node);
         for part in &batch.buckets {
-            self.latest_unix_ns = self.latest_unix_ns.max(part.start_unix_ns + part.length_ns);
+            if part.start_unix_ns.saturating_add(part.length_ns) > self.latest_taken() {
+                self.refused.early += 1;
+                continue;
+            }
             let full = self.edges.len() >= EDGES_MAX;
             let edge = match self.edges.get_mut(&part.edge) {
                 Some(edge) => edge,
@@ -116,17 +127,21 @@ impl Engine {
 
     /// Takes one node's reading; `stored_unix_ns` is when the server had it, by its clock.
     pub fn signals(&mut self, signals: &NodeSignals, stored_unix_ns: u64) {
-        self.latest_unix_ns = self.latest_unix_ns.max(signals.time_unix_ns);
+        if signals.time_unix_ns > self.latest_taken() {
+            self.refused.early += 1;
+            return;
+        }
         self.nodes.add(signals, stored_unix_ns);
     }
 
-    /// The latest time that any input told of, Unix ns.
-    pub const fn latest_unix_ns(&self) -> u64 {
-        self.latest_unix_ns
+    /// What is later would make all that is right look older than anything that is remembered.
+    const fn latest_taken(&self) -> u64 {
+        self.now_unix_ns.saturating_add(self.scale.memory_ns)
     }
 
     /// Looks at everything as of now. Incidents that are new or have changed.
     pub fn tick(&mut self, now_unix_ns: u64) -> Vec<Incident> {
+        self.now_unix_ns = now_unix_ns;
         self.retire(now_unix_ns);
         let mut found = Vec::new();
         let known = |name: &String| self.incidents.iter().any(|known| known.has(name));

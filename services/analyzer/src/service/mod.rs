@@ -27,6 +27,7 @@ const TICK_MIN: Duration = Duration::from_millis(100);
 pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Result<()> {
     let scale = Scale::new(settings.time_scale);
     let mut engine = Engine::new(scale);
+    engine.set_now(unix_now_ns());
     let mut store = Store::open(life, node).await;
     engine.restore(store.restored());
 

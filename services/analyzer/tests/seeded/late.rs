@@ -4,6 +4,7 @@ use synscope_analyzer::engine::Engine;
 use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::incident::{Incident, Recurrence};
+use synscope_bus::message::signal::NodeSignals;
 
 use crate::world::{Decoy, Fault, S, Way, World};
 use crate::{FAULTS, SEEDS, only};
@@ -53,4 +54,20 @@ fn what_is_older_than_anything_remembered_is_counted_as_late() {
         engine.edges(&at(start_s));
     }
     assert_eq!((engine.refused().late, engine.refused().buckets), (1, 0));
+}
+
+#[test]
+fn a_clock_that_was_days_ahead_once_blinds_nobody() {
+    for (fault, name) in FAULTS {
+        let straight = played(1, fault, Way::Straight);
+        let strange = played(1, fault, Way::OnceAhead);
+        assert_eq!((strange.kind.as_str(), strange.spikes), (name, straight.spikes), "{fault:?}");
+    }
+    let mut engine = Engine::new(Scale::new(1.0));
+    engine.tick(1_700_000_000 * S);
+    let bucket = |start_unix_ns, length_ns| EdgeBucket { start_unix_ns, length_ns, ..EdgeBucket::default() };
+    let buckets = vec![bucket(u64::MAX, 10 * S), bucket(1_700_000_000 * S, u64::MAX)];
+    engine.edges(&EdgeBatch { node: "node-a".into(), slow_above_ns: 1, buckets });
+    engine.signals(&NodeSignals { time_unix_ns: u64::MAX, ..NodeSignals::default() }, 1_700_000_000 * S);
+    assert_eq!(engine.refused().early, 3);
 }

@@ -112,7 +112,12 @@ pub(crate) enum Way {
     Away,
     /// Each up to 130 s late, in any order.
     Shuffled,
+    /// At once, and once both nodes' clocks are two days ahead for a bucket.
+    OnceAhead,
 }
+
+/// Second of a run in whose bucket the clocks are ahead.
+const AHEAD_ONCE_S: u64 = 120;
 
 /// What comes after a fix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,9 +216,8 @@ impl World {
                     batches.push((second, failing_edges(second, now, &mut random)));
                 }
                 for (sent, mut batch) in batches {
-                    if batch.node == "node-b" {
-                        batch.buckets.iter_mut().for_each(|bucket| bucket.start_unix_ns += self.ahead_s * S);
-                    }
+                    let ahead_ns = self.ahead_ns(&batch.node, second);
+                    batch.buckets.iter_mut().for_each(|bucket| bucket.start_unix_ns += ahead_ns);
                     edges.entry(self.comes(sent, &batch.node, &mut random)).or_default().push(batch);
                 }
             }
@@ -233,7 +237,7 @@ impl World {
                 self.count(node, counters, spiking, &mut random);
                 if !(self.fault == Fault::NodeDown && spiking && *node == "node-b") {
                     let mut reading = self.signals(node, *counters, second, demanding);
-                    reading.time_unix_ns += if *node == "node-b" { self.ahead_s * S } else { 0 };
+                    reading.time_unix_ns += self.ahead_ns(node, second);
                     signals.entry(self.comes(second, node, &mut random)).or_default().push(reading);
                 }
             }
@@ -255,11 +259,18 @@ impl World {
         (begin..begin + self.spike_s).contains(&second)
     }
 
+    /// How far a node's clock is ahead.
+    fn ahead_ns(&self, node: &str, second: u64) -> u64 {
+        let is_once = self.way == Way::OnceAhead && (AHEAD_ONCE_S..AHEAD_ONCE_S + BUCKET_S).contains(&second);
+        let once_s = if is_once { 2 * 86_400 } else { 0 };
+        (once_s + if node == "node-b" { self.ahead_s } else { 0 }) * S
+    }
+
     /// When a message comes that was sent in this second.
     fn comes(&self, second: u64, node: &str, random: &mut Random) -> u64 {
         match self.way {
             Way::Away if node == "node-b" && second % 500 < 130 => second - second % 500 + 130,
-            Way::Straight | Way::Away => second,
+            Way::Straight | Way::OnceAhead | Way::Away => second,
             Way::Shuffled => second + random.draw() % 130,
         }
     }
