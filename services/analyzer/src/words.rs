@@ -50,6 +50,9 @@ fn when(incident: &Incident) -> String {
 }
 
 fn cause_in_words(name: &str, node: Option<&str>) -> String {
+    if name == "closed-port" && node.is_none() {
+        return "someone resets the connections, or nobody listens on the server".to_owned();
+    }
     let node = node.unwrap_or("a node");
     match name {
         "ct-full" => format!("the connection table of {node} is full"),

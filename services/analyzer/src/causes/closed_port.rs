@@ -10,14 +10,16 @@ use crate::case::{Case, Pattern, View, cause, number};
 const NAME: &str = "closed-port";
 
 pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
-    let Some(view) = case.server.as_ref().filter(|server| server.reset() > 0).or(case.client.as_ref()) else {
+    // Where the server's node saw no reset, it came from somewhere on the way.
+    let server = case.server.as_ref().filter(|server| server.reset() > 0);
+    let Some(view) = server.or(case.client.as_ref()) else {
         return Vec::new();
     };
     let failed = [&case.client, &case.server].into_iter().flatten().map(View::failed).max().unwrap_or(0);
     if failed == 0 {
         return Vec::new();
     }
-    let mut found = cause(NAME, case.server.as_ref().map(|server| server.node.as_str()));
+    let mut found = cause(NAME, server.map(|server| server.node.as_str()));
     let numbers = vec![
         number("handshakes that a reset ended", view.reset(), None, "1", Some(&view.node)),
         number("handshakes that failed", failed, None, "1", None),

@@ -36,9 +36,12 @@ pub(crate) fn only(told: &[Incident]) -> &Incident {
 pub(crate) fn node_of(fault: Fault) -> Option<&'static str> {
     match fault {
         Fault::CtFull => Some("node-a"),
-        Fault::CtFullOnServer | Fault::NfFull | Fault::ListenOverflow | Fault::SlowServer | Fault::NoAnswer => {
-            Some("node-b")
-        }
+        Fault::CtFullOnServer
+        | Fault::NfFull
+        | Fault::ListenOverflow
+        | Fault::SlowServer
+        | Fault::ClosedPort
+        | Fault::NoAnswer => Some("node-b"),
         _ => None,
     }
 }
@@ -79,7 +82,11 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
                 let told = World::new(seed, fault, decoy).play();
                 let incident = only(&told);
                 assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {}", incident.title);
-                assert!(node_of(fault).is_none_or(|node| incident.causes[0].node.as_deref() == Some(node)));
+                assert_eq!(
+                    incident.causes[0].node.as_deref(),
+                    node_of(fault),
+                    "{fault:?} beside {decoy:?}, seed {seed}"
+                );
                 let Recurrence::Regular { period_ns, .. } = incident.recurrence else {
                     panic!("{:?}", incident.recurrence)
                 };

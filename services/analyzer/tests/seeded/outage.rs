@@ -9,13 +9,14 @@ use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 use crate::world::{Decoy, EDGE, Fault, S, World, batch, empty};
 use crate::{SEEDS, node_of, only, refuted};
 
-const OUTAGES: [(Fault, &str); 8] = [
+const OUTAGES: [(Fault, &str); 9] = [
     (Fault::CtFull, "ct-full"),
     (Fault::CtFullOnServer, "ct-full"),
     (Fault::NfFull, "nf-conntrack-full"),
     (Fault::PathLoss, "path-loss"),
     (Fault::ListenOverflow, "listen-overflow"),
     (Fault::ClosedPort, "closed-port"),
+    (Fault::Rejected, "closed-port"),
     (Fault::NoAnswer, "no-answer"),
     (Fault::NodeDown, "unknown"),
 ];
@@ -53,7 +54,9 @@ fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
                 let told = World::outage(seed, fault, decoy).play();
                 let incident = only(&told);
                 assert_eq!(incident.kind, name, "{fault:?} beside {decoy:?}, seed {seed}: {incident:#?}");
-                assert!(node_of(fault).is_none_or(|node| incident.causes[0].node.as_deref() == Some(node)));
+                let node =
+                    incident.causes.first().filter(|_| name != "unknown").and_then(|cause| cause.node.as_deref());
+                assert_eq!(node, node_of(fault), "{fault:?} beside {decoy:?}, seed {seed}");
                 assert_eq!(incident.recurrence, Recurrence::None, "{}", incident.title);
                 let confirmed = incident.causes.iter().filter(|cause| cause.finding == Finding::Confirmed);
                 assert_eq!(confirmed.count(), usize::from(name != "unknown"), "{:#?}", incident.causes);
@@ -124,7 +127,7 @@ fn an_outage_long_after_the_last_spike_is_told_as_soon_as_any() {
 fn an_outage_whose_sources_cannot_be_read_gets_no_wrong_name() {
     for (fault, name) in OUTAGES {
         let told = World::outage(5, fault, Decoy::Blind).play();
-        let nameable = matches!(fault, Fault::ListenOverflow | Fault::ClosedPort);
+        let nameable = matches!(fault, Fault::ListenOverflow | Fault::ClosedPort | Fault::Rejected);
         assert_eq!(only(&told).kind, if nameable { name } else { "unknown" }, "{:#?}", only(&told).causes);
     }
 }

@@ -40,6 +40,8 @@ pub(crate) enum Fault {
     Mixed,
     /// Nobody listens: resets answer. Always an outage.
     ClosedPort,
+    /// Something between the nodes answers with resets: the server's node sees no SYN. Always an outage.
+    Rejected,
     /// SYNs come to the server's node, and nothing answers. Always an outage.
     NoAnswer,
     /// The server's node is down. Always an outage.
@@ -311,7 +313,9 @@ impl World {
                 Fault::Delay => (520 * MS + normal, normal / 2),
                 Fault::Mixed if step == 7 => (S + normal, normal / 2),
                 Fault::Mixed => (400 * MS + normal, normal / 2),
-                Fault::ClosedPort | Fault::NoAnswer | Fault::NodeDown => unreachable!("these are outages"),
+                Fault::ClosedPort | Fault::Rejected | Fault::NoAnswer | Fault::NodeDown => {
+                    unreachable!("these are outages")
+                }
             };
             client.n += 1;
             client.latency_ns.record(at_client);
@@ -359,6 +363,7 @@ impl World {
         let client = |reset, retries| batch("node-a", vec![bucket(Vantage::Client, failed, reset, retries)]);
         let server = |reset, retries| batch("node-b", vec![bucket(Vantage::Server, failed, reset, retries)]);
         match self.fault {
+            Fault::Rejected => (vec![client(failed, 0)], Vec::new()),
             Fault::ClosedPort => (vec![client(failed, 0), server(failed, 0)], Vec::new()),
             Fault::CtFull | Fault::CtFullOnServer => {
                 let dropping = |vantage| {
