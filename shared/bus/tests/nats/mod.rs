@@ -19,6 +19,7 @@ impl Server {
         );
         std::fs::write(&settings, text).unwrap();
         let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
+        assert!(binary.exists(), "there is no {}; run `cargo xtask setup`", binary.display());
         // A test that is killed takes its server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
@@ -27,7 +28,7 @@ impl Server {
             .arg(settings)
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", binary.display()));
+            .unwrap();
         Self { child }
     }
 }
