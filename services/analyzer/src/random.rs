@@ -18,6 +18,11 @@ impl Random {
         f64::from_bits(0x3ff0_0000_0000_0000 | self.draw() >> 12) - 1.0
     }
 
+    /// Mean 0, variance 1, nearly normal: the sum of twelve, less six.
+    pub fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
+    }
+
     /// Puts them into another order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {

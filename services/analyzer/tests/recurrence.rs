@@ -31,15 +31,10 @@ fn exponential(random: &mut Random) -> f64 {
     -(1.0 - random.unit()).ln()
 }
 
-/// Mean 0, variance 1, nearly normal: the sum of twelve, less six.
-fn normal(random: &mut Random) -> f64 {
-    (0..12).map(|_| random.unit()).sum::<f64>() - 6.0
-}
-
 /// Spikes that come whenever they like; none can begin before the one before has ended.
 const WITHOUT_PERIOD: [(&str, Gap); 4] = [
     ("memoryless", |random, _| SPIKE_S + 40.0 + 410.0 * exponential(random)),
-    ("log-normal", |random, _| SPIKE_S + 40.0 + 400.0 * (0.8 * normal(random)).exp()),
+    ("log-normal", |random, _| SPIKE_S + 40.0 + 400.0 * (0.8 * random.normal()).exp()),
     ("in bursts", |random, _| SPIKE_S + 40.0 + if random.unit() < 0.7 { 60.0 } else { 2000.0 } * exponential(random)),
     // Cilium's collector of garbage: 5, 7.5, 11.25 minutes (DIAGNOSIS.md).
     ("growing by half", |_, cycle| 300.0 * 1.5_f64.powi(i32::try_from(cycle % 6).unwrap())),
@@ -73,7 +68,7 @@ fn timed(random: &mut Random, count: u32, jitter: f64, missed: f64, drift: f64) 
     let begin = 1_700_000_000.0 + 600.0 * random.unit();
     let onset = |cycle: u32, random: &mut Random| {
         let n = f64::from(cycle);
-        begin + PERIOD_S * (n + drift * n * n / 2.0 + jitter * normal(random))
+        begin + PERIOD_S * (n + drift * n * n / 2.0 + jitter * random.normal())
     };
     let cycles: Vec<u32> = (0..count).filter(|cycle| *cycle == 0 || random.unit() >= missed).collect();
     spikes(cycles.into_iter().map(|cycle| onset(cycle, random)).collect::<Vec<_>>())
