@@ -1,6 +1,7 @@
 //! All edges, all nodes, all incidents.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use synscope_bus::message::edge::EdgeBatch;
@@ -18,7 +19,6 @@ use crate::scale::Scale;
 const EDGES_MAX: usize = 50_000;
 /// Incidents that are remembered.
 const INCIDENTS_MAX: usize = 1000;
-
 /// Room that is made for new incidents.
 const INCIDENTS_SPARE: usize = 50;
 /// Days that a closed incident is remembered.
@@ -41,6 +41,22 @@ pub struct Refused {
     pub signals: u64,
     /// Incidents beyond the bound.
     pub incidents: u64,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { buckets, late, early, signals, incidents } = self;
+        let counts = [
+            (buckets, "buckets of more edges than are remembered"),
+            (late, "parts of buckets that came more than a day late"),
+            (early, "messages of a time more than a day ahead"),
+            (signals, "readings of more nodes than are remembered"),
+            (incidents, "incidents more than are remembered"),
+        ];
+        let told: Vec<String> =
+            counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        to.write_str(&told.join(", "))
+    }
 }
 
 /// The analyzer without its surroundings.
@@ -150,23 +166,17 @@ impl Engine {
                 found.extend(edge.look(name, &self.nodes, &self.scale, known(name), now_unix_ns));
             }
         }
-        // The same order each time, so that the same inputs give the same incidents; most slow connections first.
+        // The same order each time, so that the same inputs give the same incidents.
         found.sort_by(|a: &Found, b: &Found| a.edge.cmp(&b.edge));
         for found in found {
-            let room = self.incidents.len() < INCIDENTS_MAX;
-            match self.incidents.iter_mut().find(|known| known.claims(&found)) {
-                Some(known) => known.take(found),
-                None if room => self.incidents.push(Tracked::open(found)),
-                None => self.refused.incidents += 1,
-            }
+            self.file(found);
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
         let level = recurrence::level(incidents.iter_mut().filter_map(|known| known.gather(scale)));
         // The more are asked, the rarer chance has to be.
         let level = recurrence::level(incidents.iter_mut().filter_map(|known| known.refine(level)));
         let told = incidents.iter_mut().filter_map(|known| {
-            let of = known.incident().edges.clone();
-            let is_ongoing = || {
+            let is_ongoing = |of: &[String]| {
                 let mut edges = of.iter().filter_map(|edge| edges.get(edge));
                 edges.any(|edge| edge.is_ongoing(scale, now_unix_ns))
             };
@@ -179,6 +189,18 @@ impl Engine {
             Some(incident)
         });
         told.collect()
+    }
+
+    /// Into the incident that its edge is part of, else into one that suffers from the same; an edge is in one.
+    fn file(&mut self, found: Found) {
+        let room = self.incidents.len() < INCIDENTS_MAX;
+        let of = self.incidents.iter().position(|known| known.has(&found.edge));
+        let place = of.or_else(|| self.incidents.iter().position(|known| known.claims(&found)));
+        match place.and_then(|place| self.incidents.get_mut(place)) {
+            Some(known) => known.take(found),
+            None if room => self.incidents.push(Tracked::open(found)),
+            None => self.refused.incidents += 1,
+        }
     }
 
     /// Forgets what is over: edges and nodes that told nothing for a day, edges that never worked after two hours, and
@@ -227,5 +249,67 @@ impl Engine {
     /// What there was no room for.
     pub const fn refused(&self) -> Refused {
         Refused { signals: self.nodes.refused(), ..self.refused }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use synscope_bus::envelope::{PublisherId, encode};
+    use synscope_bus::message::incident::{Cause, Finding, Spike};
+    use synscope_bus::subject::NodeId;
+
+    use super::*;
+    use crate::causes::Verdict;
+
+    fn found(edge: &str, cause: &str, starts: &[u64]) -> Found {
+        let spike =
+            |start: &u64| Spike { start_unix_ns: *start, end_unix_ns: start + 10, n: 10, slow: 5, ..Spike::default() };
+        let cause = Cause { name: cause.to_owned(), finding: Finding::Confirmed, ..Cause::default() };
+        Found {
+            edge: edge.to_owned(),
+            vantage: synscope_bus::message::flow::Vantage::Client,
+            nodes: vec!["node-a".to_owned()],
+            spikes: starts.iter().map(spike).collect(),
+            normal_ns: None,
+            verdict: Verdict { causes: vec![cause], ..Verdict::default() },
+        }
+    }
+
+    #[test]
+    fn an_edge_stays_in_its_incident_when_another_begins_to_look_alike() {
+        let mut engine = Engine::new(Scale::new(1.0));
+        engine.file(found("first", "path-loss", &[100, 200, 300]));
+        engine.file(found("second", "ct-full", &[100, 200, 300]));
+        // What more was seen says that it is the same as what the first suffers from.
+        engine.file(found("second", "path-loss", &[100, 200, 300, 400]));
+        let filed = |edge: &str| engine.incidents.iter().filter(|known| known.has(edge)).count();
+        assert_eq!((engine.incidents.len(), filed("first"), filed("second")), (2, 1, 1));
+        engine.file(found("third", "path-loss", &[100, 200, 300]));
+        assert_eq!(engine.incidents.len(), 2);
+    }
+
+    #[test]
+    fn an_incident_of_very_many_edges_is_still_one_message() {
+        let scale = Scale::new(1.0);
+        let mut engine = Engine::new(scale);
+        for edge in 0..20_000 {
+            engine.file(found(&format!("{edge}/{}", "x".repeat(200)), "path-loss", &[100, 200, 300]));
+        }
+        let told = engine.tick(1000);
+        let [incident] = told.as_slice() else { panic!("{} incidents", told.len()) };
+        assert_eq!((incident.edges.len(), incident.more_edges), (1000, 19_000));
+        assert!(incident.title.contains("and 19999 more"), "{}", incident.title);
+        let publisher = PublisherId::begin(NodeId::new("analyzer-0").unwrap());
+        assert!(encode(incident, &publisher, 1).unwrap().payload.len() < 512 * 1024);
+        // What is not named is part of it all the same.
+        engine.file(found(&format!("19999/{}", "x".repeat(200)), "ct-full", &[100, 200, 300, 400]));
+        assert_eq!(engine.incidents().count(), 1);
+    }
+
+    #[test]
+    fn what_was_refused_is_told_by_name() {
+        let refused = Refused { late: 2, signals: 1, ..Refused::default() };
+        let told = "2 parts of buckets that came more than a day late, 1 readings of more nodes than are remembered";
+        assert_eq!(refused.to_string(), told);
     }
 }

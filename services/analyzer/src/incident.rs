@@ -1,6 +1,6 @@
 //! An incident's life: open → fix applied → verified, inconclusive or reopened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurrence, Spike, State, Step};
@@ -17,6 +17,8 @@ use crate::words::{duration, title};
 const SPIKES_MAX: usize = 64;
 /// Steps that travel with it.
 const STEPS_MAX: usize = 64;
+/// Edges that are told by name: an incident is one message.
+const EDGES_MAX: usize = 1000;
 /// Cycles with the demand, and without a spike, that verify a fix.
 const CYCLES_TO_VERIFY: usize = 2;
 /// Cycles after which a fix that nothing put to the test is inconclusive, and spikes that stay away have ended.
@@ -62,6 +64,7 @@ pub struct Tracked {
     is_taken: bool,
     /// Its spikes are others than those it was diagnosed by.
     is_fresh: bool,
+    /// What was told last, without its picture.
     told: Option<Incident>,
 }
 
@@ -84,7 +87,7 @@ impl Tracked {
     /// One that was known before a restart.
     pub fn restored(incident: Incident) -> Self {
         Self {
-            told: Some(incident.clone()),
+            told: Some(Incident { series: Vec::new(), ..incident.clone() }),
             incident,
             edges: BTreeMap::new(),
             rhythm: None,
@@ -112,19 +115,12 @@ impl Tracked {
 
     /// Whether it is one of its edges.
     pub fn has(&self, edge: &str) -> bool {
-        self.incident.edges.iter().any(|known| known == edge) || self.edges.contains_key(edge)
+        self.edges.contains_key(edge) || self.incident.edges.iter().any(|known| known == edge)
     }
 
-    /// Whether an edge's spikes belong to this incident: it is one of its edges, or it suffers at the same times from
-    /// the same cause on the same node, or for an unknown one between the same nodes.
+    /// Whether an edge's spikes belong to this incident: it suffers at the same times from the same cause on the same
+    /// node, or for an unknown one between the same nodes.
     pub fn claims(&self, found: &Found) -> bool {
-        if self.has(&found.edge) {
-            return true;
-        }
-        let place = |verdict: &Verdict| {
-            let first = verdict.causes.first().filter(|cause| cause.finding == Finding::Confirmed)?;
-            Some((first.name.clone(), first.node.clone()))
-        };
         self.edges.values().any(|known| {
             let same = match (place(&known.verdict), place(&found.verdict)) {
                 (Some(known), Some(found)) => known == found,
@@ -168,13 +164,16 @@ impl Tracked {
         let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
         let last = lead.spikes.last().map_or(0, |spike| spike.end_unix_ns);
-        for edge in self.edges.keys().filter(|edge| !incident.edges.contains(edge)).cloned().collect::<Vec<_>>() {
-            incident.edges.push(edge);
-        }
+        let named: BTreeSet<&String> = incident.edges.iter().collect();
+        let new: Vec<String> = self.edges.keys().filter(|edge| !named.contains(edge)).cloned().collect();
+        incident.edges.extend(new);
         // After a restart the edge that spoke until then may not have been heard yet.
         let former = incident.edges.first().filter(|former| **former != lead.edge);
         let is_replaced = former.is_some_and(|former| self.edges.contains_key(former));
         incident.edges.sort_by_key(|edge| *edge != lead.edge);
+        let more = incident.edges.len().saturating_sub(EDGES_MAX);
+        incident.more_edges = incident.more_edges.max(more as u64);
+        incident.edges.truncate(EDGES_MAX);
         let before = if is_replaced { &[] } else { incident.spikes.as_slice() };
         let spikes = joined(before, &lead.spikes);
         if spikes != incident.spikes {
@@ -185,14 +184,14 @@ impl Tracked {
         }
     }
 
-    /// Brings it up to date; `level` is the largest chance at which a period is told, `is_ongoing` says whether one of its edges is in what may become a spike. The incident, if
-    /// there is something new to tell.
+    /// Brings it up to date; `level` is the largest chance at which a period is told, `is_ongoing` says whether one of these
+    /// edges is in what may become a spike. The incident, if there is something new to tell.
     pub fn advance(
         &mut self,
         nodes: &Nodes,
         scale: &Scale,
         level: f64,
-        is_ongoing: impl Fn() -> bool,
+        is_ongoing: impl Fn(&[String]) -> bool,
         now_unix_ns: u64,
     ) -> Option<Incident> {
         // What came back may have come for another reason.
@@ -200,14 +199,14 @@ impl Tracked {
             self.diagnose(nodes, level);
         }
         self.live(nodes, scale, is_ongoing, now_unix_ns);
-        let told = self.told.as_ref();
         // The picture grows with each bucket; that alone is no news.
-        let same = told.is_some_and(|told| Incident { series: told.series.clone(), ..self.incident.clone() } == *told);
-        if same {
-            return None;
+        let series = std::mem::take(&mut self.incident.series);
+        let is_news = self.told.as_ref() != Some(&self.incident);
+        if is_news {
+            self.told = Some(self.incident.clone());
         }
-        self.told = Some(self.incident.clone());
-        Some(self.incident.clone())
+        self.incident.series = series;
+        is_news.then(|| self.incident.clone())
     }
 
     /// The edge that is hit hardest speaks for all.
@@ -240,7 +239,7 @@ impl Tracked {
         }
     }
 
-    fn live(&mut self, nodes: &Nodes, scale: &Scale, is_ongoing: impl Fn() -> bool, now_unix_ns: u64) {
+    fn live(&mut self, nodes: &Nodes, scale: &Scale, is_ongoing: impl Fn(&[String]) -> bool, now_unix_ns: u64) {
         let incident = &mut self.incident;
         let since = incident.timeline.last().map_or(0, |step| step.time_unix_ns);
         let last_spike = incident.spikes.last().copied().unwrap_or_default();
@@ -252,17 +251,25 @@ impl Tracked {
                         fix.applied_unix_ns = Some(at);
                     }
                     step(incident, at, State::FixApplied, format!("the table has {to} entries"));
-                } else if now_unix_ns > last_spike.end_unix_ns + wait_ns + scale.settle_ns && !is_ongoing() {
+                } else if now_unix_ns > last_spike.end_unix_ns + wait_ns + scale.settle_ns
+                    && !is_ongoing(&incident.edges)
+                {
                     let what = format!("no spike for {}, and no fix that was seen to help", duration(wait_ns));
                     step(incident, now_unix_ns, State::Inconclusive, what);
                 }
             }
             // What may become a spike is waited for: it may speak against the fix.
-            State::FixApplied if is_ongoing() => {}
+            State::FixApplied if is_ongoing(&incident.edges) => {}
             State::FixApplied => judge_fix(incident, nodes, scale, now_unix_ns),
             State::Verified | State::Inconclusive | State::Unknown => {}
         }
     }
+}
+
+/// What is confirmed, and on which node.
+fn place(verdict: &Verdict) -> Option<(&str, Option<&str>)> {
+    let first = verdict.causes.first().filter(|cause| cause.finding == Finding::Confirmed)?;
+    Some((&first.name, first.node.as_deref()))
 }
 
 /// Whether a spike came although it was fixed or over.

@@ -5,9 +5,9 @@ use synscope_bus::message::incident::{Finding, Incident, Recurrence, Spike};
 /// The incident in one sentence.
 pub(crate) fn title(incident: &Incident) -> String {
     let edge = incident.edges.first().map_or(String::new(), |edge| edge.replace("->", " → "));
-    let more = match incident.edges.len() {
-        0 | 1 => String::new(),
-        edges => format!(" and {} more", edges - 1),
+    let more = match (incident.edges.len() as u64).saturating_sub(1) + incident.more_edges {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
     let when = when(incident);
     let confirmed = incident.causes.first().filter(|cause| cause.finding == Finding::Confirmed);

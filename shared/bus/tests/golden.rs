@@ -111,6 +111,7 @@ fn incident() -> Incident {
         title: "order to inventory is slow every 20 s".into(),
         state: State::FixApplied,
         edges: vec!["shop/order->shop/inventory:8080".into()],
+        more_edges: 3,
         nodes: vec!["node-a".into()],
         vantage: Vantage::Client,
         first_seen_unix_ns: TIME,

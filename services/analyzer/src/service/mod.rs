@@ -12,7 +12,7 @@ use synscope_analyzer::scale::Scale;
 use synscope_bus::life::{Life, unix_now_ns};
 use synscope_bus::subject::NodeId;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use feed::Input;
 pub(crate) use settings::Settings;
@@ -22,6 +22,8 @@ use store::Store;
 const QUEUE: usize = 4096;
 /// Shortest time between two looks.
 const TICK_MIN: Duration = Duration::from_millis(100);
+/// After so long without anything refused, all is well again.
+const BOUNDS_CALM: Duration = Duration::from_mins(5);
 
 /// Reads, looks and tells until it is stopped.
 pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Result<()> {
@@ -33,6 +35,7 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
 
     let (tell, mut inputs) = mpsc::channel(QUEUE);
     let mut behind = feed::start(life, &tell);
+    let (mut told, mut told_at) = (Refused::default(), Instant::now());
     let mut ticks = interval(Duration::from_nanos(scale.bucket_ns).max(TICK_MIN));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -57,8 +60,11 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
                 }
                 store.write(&engine).await;
                 let refused = engine.refused();
-                if refused != Refused::default() {
-                    life.degrade("bounds", format!("more than can be remembered: {refused:?}"));
+                if refused != told {
+                    (told, told_at) = (refused, Instant::now());
+                    life.degrade("bounds", format!("not taken into account since the start: {refused}"));
+                } else if told_at.elapsed() > BOUNDS_CALM {
+                    life.recover("bounds");
                 }
             }
         }

@@ -168,7 +168,7 @@ pub struct Advice {
 pub struct Sizing {
     /// Entries at once that the demand asked for, at its peak.
     pub demand_entries: u64,
-    /// Measured: new connections per second at the peak.
+    /// New connections that found no room, in the worst second.
     pub connections_per_second: f64,
     /// What was added for room to grow, as a factor.
     pub headroom: f64,
@@ -267,9 +267,11 @@ pub struct Incident {
     pub title: String,
     /// Where it stands.
     pub state: State,
-    /// The edges that suffer.
+    /// The edges that suffer, the one that is hit hardest first; at most 1000.
     pub edges: Vec<String>,
-    /// The nodes where it was measured.
+    /// Edges that suffer beyond those.
+    pub more_edges: u64,
+    /// The nodes at the ends of the edge that is hit hardest, as far as agents are there.
     pub nodes: Vec<String>,
     /// Where it was measured.
     pub vantage: Vantage,
