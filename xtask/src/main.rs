@@ -5,6 +5,7 @@
 mod apt;
 mod bench;
 mod ebpf;
+mod fuzz;
 mod lab;
 mod leftovers;
 mod preflight;
@@ -54,6 +55,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzz what reads foreign bytes; needs a C++ compiler.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Which; all unless told otherwise.
+        #[arg(value_enum)]
+        targets: Vec<fuzz::Target>,
+    },
     /// Set up, then run all tests.
     Test,
     /// Say what synscope finds on this machine, what it loses, and what to do about it.
@@ -86,6 +96,7 @@ fn main() -> ExitCode {
         Command::Ebpf => ebpf::run().map(|()| 0),
         Command::Bench { arguments } => setup::run(false).and_then(|()| bench::run(&arguments)),
         Command::Lab { arguments } => setup::run(false).and_then(|()| lab::become_it(&arguments)),
+        Command::Fuzz { seconds, targets } => fuzz::run(&targets, seconds).map(|()| 0),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
