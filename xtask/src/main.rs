@@ -114,8 +114,9 @@ fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[
     let limit = timeout.map(Duration::from_secs);
     let machine = Machine::prepare(kernel)?;
     if tests {
-        Suite::build()?.run(&machine, command, limit.unwrap_or(test::GUEST_LIMIT))
+        let ended = Suite::build()?.run(&[machine], command, limit.unwrap_or(test::GUEST_LIMIT));
+        ended.into_iter().next().unwrap_or(Ok(0))
     } else {
-        machine.run(command, limit.unwrap_or(COMMAND_LIMIT))
+        machine.run(command, limit.unwrap_or(COMMAND_LIMIT), "")
     }
 }

@@ -18,7 +18,7 @@ const LIVE_LABS: [&[&str]; 4] =
     [&["ct-full", "--subscriber", SUBSCRIBER], &["ct-full", "--kill"], &["quiet"], &["seed"]];
 const SUBSCRIBER: &str = "examples/subscribe.py";
 /// Property tests draw the same cases in every run unless told another seed: a run that fails does so again.
-const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
+pub(crate) const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
 /// Emulation is about ten times slower than this machine, where the kernel tests take 40 s; twice that when others use it.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(20);
 
@@ -27,6 +27,17 @@ enum Outcome {
     Passed,
     Failed(String),
     NotRun(String),
+}
+
+/// Of a command that was run: its exit code.
+impl From<Result<u8>> for Outcome {
+    fn from(ended: Result<u8>) -> Self {
+        match ended {
+            Ok(0) => Self::Passed,
+            Ok(code) => Self::Failed(format!("exit code {code}")),
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -52,10 +63,7 @@ pub(crate) fn run() -> Result<()> {
         };
         outcomes.push((format!("lab {scenario}, live, on this kernel"), outcome));
     }
-    for release in OTHER_KERNELS {
-        println!("kernel tests on {}, in an emulated machine", release.name());
-        outcomes.push((format!("kernel tests on {}", release.name()), elsewhere(release)));
-    }
+    outcomes.extend(elsewhere());
     leftovers::remove()?;
     println!("\nwhat ran where:");
     for (what, outcome) in &outcomes {
@@ -92,16 +100,26 @@ fn here() -> Result<Outcome> {
     Ok(if status.success() { Outcome::Passed } else { Outcome::Failed("see above".to_owned()) })
 }
 
-fn elsewhere(release: Release) -> Outcome {
-    let machine = match Machine::prepare(release) {
-        Ok(machine) => machine,
-        Err(error) => return Outcome::NotRun(format!("{error:#}")),
-    };
-    match Suite::build().and_then(|suite| suite.run(&machine, &[], GUEST_LIMIT)) {
-        Ok(0) => Outcome::Passed,
-        Ok(code) => Outcome::Failed(format!("exit code {code}")),
-        Err(error) => Outcome::Failed(format!("{error:#}")),
+/// The kernel tests on other kernels, after the labs: those measure time.
+fn elsewhere() -> Vec<(String, Outcome)> {
+    let mut outcomes = Vec::new();
+    let mut machines = Vec::new();
+    let named = |release: Release| format!("kernel tests on {}, in an emulated machine", release.name());
+    for release in OTHER_KERNELS {
+        match Machine::prepare(release) {
+            Ok(machine) => machines.push(machine),
+            Err(error) => outcomes.push((named(release), Outcome::NotRun(format!("{error:#}")))),
+        }
     }
+    println!("kernel tests on other kernels, in emulated machines");
+    match Suite::build() {
+        Ok(suite) => {
+            let ended = suite.run(&machines, &[], GUEST_LIMIT).into_iter().map(Outcome::from);
+            outcomes.extend(machines.iter().map(|machine| named(machine.release())).zip(ended));
+        }
+        Err(error) => outcomes.push(("kernel tests on other kernels".to_owned(), Outcome::from(Err(error)))),
+    }
+    outcomes
 }
 
 #[cfg(test)]
