@@ -6,6 +6,7 @@ mod apt;
 mod bench;
 mod ebpf;
 mod fuzz;
+mod ignored;
 mod lab;
 mod leftovers;
 mod preflight;
