@@ -200,7 +200,11 @@ impl Scrape {
                 (labels.into_iter().map(|(name, value)| (name, value.clone())).collect::<Labels>(), counts.dropped)
             })
         });
-        self.counter("outbox_dropped_messages", "Messages dropped for want of room while NATS was away", dropped);
+        self.counter(
+            "outbox_dropped_messages",
+            "Messages dropped for want of room while NATS was away, or larger than it takes",
+            dropped,
+        );
     }
 }
 
