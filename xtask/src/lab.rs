@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::apt;
 use crate::ebpf::root;
 use crate::setup;
+use crate::test::ended;
 
 /// Programs that only one scenario needs, and the packages they come in.
 const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
@@ -15,8 +16,7 @@ const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
 
 /// Builds and plays; the lab's exit status.
 pub(crate) fn run(arguments: &[String]) -> Result<u8> {
-    let played = ready(arguments)?.status().context("cannot run the lab")?;
-    Ok(played.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    ended(&mut ready(arguments)?)
 }
 
 /// Builds, and becomes the lab: what interrupts one interrupts the other, and the exit status is the lab's.

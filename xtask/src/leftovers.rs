@@ -1,4 +1,4 @@
-//! What tests, labs and benches leave behind when they are killed: namespaces, pins and cgroups.
+//! What tests, labs and benches leave behind when they are killed: namespaces, pins, cgroups and guests' folders.
 //!
 //! Each carries a prefix of ours and the process's number, so nothing of anyone else's is touched, and nothing of a run
 //! that still goes on.
@@ -10,26 +10,30 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::ebpf::root;
+use crate::vm::boot;
+
 /// Of namespaces and cgroups.
 const NAMES: [&str; 2] = ["syn-t-", "syn-lab-"];
 /// Of folders on bpffs.
 const PINS: [&str; 3] = ["synscope-test-", "synscope-bench-", "syn-lab-"];
 
-/// Where they are, how they begin, and how one is removed.
+/// Where they are, absolute or below the workspace, how they begin, and how one is removed.
 type Place = (&'static str, &'static [&'static str], fn(&Path) -> Result<()>);
 
-const PLACES: [Place; 4] = [
+const PLACES: [Place; 5] = [
     ("/run/netns", &NAMES, remove_namespace),
     ("/sys/fs/bpf", &PINS, |path| Ok(fs::remove_dir_all(path)?)),
     // Both versions.
     ("/sys/fs/cgroup", &NAMES, |path| Ok(fs::remove_dir(path)?)),
     ("/sys/fs/cgroup/memory", &NAMES, |path| Ok(fs::remove_dir(path)?)),
+    ("target/vm", &[boot::RUN], |path| Ok(fs::remove_dir_all(path)?)),
 ];
 
 /// Removes them all, and says which.
 pub(crate) fn remove() -> Result<()> {
     for (folder, prefixes, remove) in PLACES {
-        let entries = match fs::read_dir(folder) {
+        let entries = match fs::read_dir(root().join(folder)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries.context(folder)?,
         };

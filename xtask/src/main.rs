@@ -5,6 +5,8 @@
 mod apt;
 mod bench;
 mod ebpf;
+mod fuzz;
+mod ignored;
 mod lab;
 mod leftovers;
 mod preflight;
@@ -54,6 +56,15 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzz what reads foreign bytes; needs a C++ compiler.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Which; all unless told otherwise.
+        #[arg(value_enum)]
+        targets: Vec<fuzz::Target>,
+    },
     /// Set up, then run all tests.
     Test,
     /// Say what synscope finds on this machine, what it loses, and what to do about it.
@@ -86,6 +97,7 @@ fn main() -> ExitCode {
         Command::Ebpf => ebpf::run().map(|()| 0),
         Command::Bench { arguments } => setup::run(false).and_then(|()| bench::run(&arguments)),
         Command::Lab { arguments } => setup::run(false).and_then(|()| lab::become_it(&arguments)),
+        Command::Fuzz { seconds, targets } => fuzz::run(&targets, seconds).map(|()| 0),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
@@ -103,8 +115,9 @@ fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[
     let limit = timeout.map(Duration::from_secs);
     let machine = Machine::prepare(kernel)?;
     if tests {
-        Suite::build()?.run(&machine, command, limit.unwrap_or(test::GUEST_LIMIT))
+        let ended = Suite::build()?.run(&[machine], command, limit.unwrap_or(test::GUEST_LIMIT));
+        ended.into_iter().next().unwrap_or(Ok(0))
     } else {
-        machine.run(command, limit.unwrap_or(COMMAND_LIMIT))
+        machine.run(command, limit.unwrap_or(COMMAND_LIMIT), "")
     }
 }

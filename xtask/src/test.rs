@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::ebpf::root;
+use crate::ignored;
 use crate::lab;
 use crate::leftovers;
 use crate::vm::{Machine, Release, Suite};
@@ -18,15 +19,35 @@ const LIVE_LABS: [&[&str]; 4] =
     [&["ct-full", "--subscriber", SUBSCRIBER], &["ct-full", "--kill"], &["quiet"], &["seed"]];
 const SUBSCRIBER: &str = "examples/subscribe.py";
 /// Property tests draw the same cases in every run unless told another seed: a run that fails does so again.
-const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
+pub(crate) const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
 /// Emulation is about ten times slower than this machine, where the kernel tests take 40 s; twice that when others use it.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(20);
 
 /// How a group of tests ended.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Failed(String),
     NotRun(String),
+    /// Not run here, and not meant to be.
+    Elsewhere(String),
+}
+
+/// Of work whose result is that it was done.
+impl From<Result<()>> for Outcome {
+    fn from(ended: Result<()>) -> Self {
+        ended.map(|()| 0).into()
+    }
+}
+
+/// Of a command that was run: its exit code.
+impl From<Result<u8>> for Outcome {
+    fn from(ended: Result<u8>) -> Self {
+        match ended {
+            Ok(0) => Self::Passed,
+            Ok(code) => Self::Failed(format!("exit code {code}")),
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
 }
 
 impl fmt::Display for Outcome {
@@ -35,28 +56,27 @@ impl fmt::Display for Outcome {
             Self::Passed => write!(to, "passed"),
             Self::Failed(how) => write!(to, "FAILED: {how}"),
             Self::NotRun(why) => write!(to, "NOT RUN: {why}"),
+            Self::Elsewhere(place) => write!(to, "{place}"),
         }
     }
 }
 
-/// Runs every test of the workspace, then the kernel tests on other kernels, and says what ran where.
+/// Runs every test of the workspace, then the kernel tests on other kernels, and says what ran where, however they ended.
 pub(crate) fn run() -> Result<()> {
     leftovers::remove()?;
-    let mut outcomes = vec![(format!("all tests on this kernel ({})", this_kernel()?), here()?)];
+    let this_kernel = this_kernel()?;
+    let mut outcomes = vec![(format!("all tests on this kernel ({this_kernel}) but those below"), here().into())];
+    outcomes.extend(
+        ignored::outcomes().unwrap_or_else(|error| vec![("ignored tests".to_owned(), Err::<u8, _>(error).into())]),
+    );
     for arguments in LIVE_LABS {
         let scenario = arguments.join(" ");
         println!("lab {scenario}, live");
-        let outcome = match lab::run(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>())? {
-            0 => Outcome::Passed,
-            code => Outcome::Failed(format!("exit status {code}")),
-        };
-        outcomes.push((format!("lab {scenario}, live, on this kernel"), outcome));
+        let played = lab::run(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        outcomes.push((format!("lab {scenario}, live, on this kernel"), played.into()));
     }
-    for release in OTHER_KERNELS {
-        println!("kernel tests on {}, in an emulated machine", release.name());
-        outcomes.push((format!("kernel tests on {}", release.name()), elsewhere(release)));
-    }
-    leftovers::remove()?;
+    outcomes.extend(elsewhere());
+    outcomes.push(("removing what killed tests left".to_owned(), leftovers::remove().into()));
     println!("\nwhat ran where:");
     for (what, outcome) in &outcomes {
         println!("  {what}: {outcome}");
@@ -70,7 +90,7 @@ fn verdict<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>, must_all_run: bo
         match outcome {
             Outcome::Failed(_) => bail!("tests failed"),
             Outcome::NotRun(_) if must_all_run => bail!("tests did not run that must run in CI"),
-            Outcome::NotRun(_) | Outcome::Passed => {}
+            Outcome::NotRun(_) | Outcome::Passed | Outcome::Elsewhere(_) => {}
         }
     }
     Ok(())
@@ -80,7 +100,7 @@ fn this_kernel() -> Result<String> {
     Ok(nix::sys::utsname::uname()?.release().to_string_lossy().into_owned())
 }
 
-fn here() -> Result<Outcome> {
+fn here() -> Result<u8> {
     // Kernel tests time handshakes: one at a time, so that they don't time each other.
     let mut tests = Command::new("cargo");
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--test-threads=1"]).current_dir(root());
@@ -88,20 +108,35 @@ fn here() -> Result<Outcome> {
     if std::env::var_os(seed).is_none() {
         tests.env(seed, usual);
     }
-    let status = tests.status().context("cannot run cargo")?;
-    Ok(if status.success() { Outcome::Passed } else { Outcome::Failed("see above".to_owned()) })
+    ended(&mut tests)
 }
 
-fn elsewhere(release: Release) -> Outcome {
-    let machine = match Machine::prepare(release) {
-        Ok(machine) => machine,
-        Err(error) => return Outcome::NotRun(format!("{error:#}")),
-    };
-    match Suite::build().and_then(|suite| suite.run(&machine, &[], GUEST_LIMIT)) {
-        Ok(0) => Outcome::Passed,
-        Ok(code) => Outcome::Failed(format!("exit code {code}")),
-        Err(error) => Outcome::Failed(format!("{error:#}")),
+/// A command's exit code.
+pub(crate) fn ended(command: &mut Command) -> Result<u8> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
+/// The kernel tests on other kernels, after the labs: those measure time.
+fn elsewhere() -> Vec<(String, Outcome)> {
+    let mut outcomes = Vec::new();
+    let mut machines = Vec::new();
+    let named = |release: Release| format!("kernel tests on {}, in an emulated machine", release.name());
+    for release in OTHER_KERNELS {
+        match Machine::prepare(release) {
+            Ok(machine) => machines.push(machine),
+            Err(error) => outcomes.push((named(release), Outcome::NotRun(format!("{error:#}")))),
+        }
     }
+    println!("kernel tests on other kernels, in emulated machines");
+    match Suite::build() {
+        Ok(suite) => {
+            let ended = suite.run(&machines, &[], GUEST_LIMIT).into_iter().map(Outcome::from);
+            outcomes.extend(machines.iter().map(|machine| named(machine.release())).zip(ended));
+        }
+        Err(error) => outcomes.push(("kernel tests on other kernels".to_owned(), Outcome::from(Err::<u8, _>(error)))),
+    }
+    outcomes
 }
 
 #[cfg(test)]
@@ -111,10 +146,16 @@ mod tests {
     #[test]
     fn a_failure_fails_and_what_did_not_run_fails_in_ci_only() {
         let not_run = || Outcome::NotRun("no mirror".to_owned());
-        assert!(verdict(&[Outcome::Passed, Outcome::Passed], true).is_ok());
+        assert!(verdict(&[Outcome::Passed, Outcome::Elsewhere("on 6.12".to_owned())], true).is_ok());
         assert!(verdict(&[Outcome::Passed, not_run()], false).is_ok());
         assert!(verdict(&[Outcome::Passed, not_run()], true).is_err());
         assert!(verdict(&[not_run(), Outcome::Failed("1".to_owned())], false).is_err());
+    }
+
+    #[test]
+    fn what_could_not_even_begin_has_failed_with_its_causes() {
+        let error = anyhow::anyhow!("no such file").context("cannot run the lab");
+        assert_eq!(Outcome::from(Err::<u8, _>(error)).to_string(), "FAILED: cannot run the lab: no such file");
     }
 
     #[test]

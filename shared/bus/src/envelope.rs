@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use bytes::Bytes;
+
 use crate::{
     message::Message,
     subject::{NodeId, SubjectError},
@@ -136,8 +138,8 @@ impl FromStr for PublisherId {
 pub struct Encoded {
     /// Header names and values.
     pub headers: Vec<(&'static str, String)>,
-    /// The `MessagePack` map.
-    pub payload: Vec<u8>,
+    /// The `MessagePack` map; a copy of it shares its bytes.
+    pub payload: Bytes,
 }
 
 /// A message that was read, with who said it.
@@ -162,7 +164,7 @@ pub fn encode<M: Message>(message: &M, publisher: &PublisherId, sequence: u64) -
         (PUBLISHER_HEADER, publisher.to_string()),
         (SEQUENCE_HEADER, sequence.to_string()),
     ];
-    Ok(Encoded { headers, payload })
+    Ok(Encoded { headers, payload: payload.into() })
 }
 
 /// Reads a message; `header` looks a header up by name.
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn bytes_after_the_end_are_refused() {
         let mut sent = sample();
-        sent.payload.push(0);
+        sent.payload = [&sent.payload[..], &[0]].concat().into();
         let error = read::<FlowBatch>(&sent).unwrap_err();
         assert!(matches!(error, EnvelopeError::Trailing { left: 1, .. }));
     }

@@ -9,6 +9,8 @@
 //! numbers it has.
 //!
 //! Reaching the server is not being stored: what a stream keeps is settled by the stream's own acknowledgement.
+//!
+//! A message larger than the server takes would never go and block those behind it: it is dropped, counted and told.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,6 +18,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_nats::client::PublishErrorKind;
+use async_nats::jetstream::context::PublishErrorKind as StoreErrorKind;
 use async_nats::{HeaderMap, PublishError, Subscriber, header, jetstream};
 use futures::StreamExt;
 use schemars::JsonSchema;
@@ -60,7 +64,7 @@ pub struct Counts {
     pub produced: u64,
     /// Messages that reached the server, or its disk where a stream keeps them.
     pub sent: u64,
-    /// Messages that went to keep the bound.
+    /// Messages that went to keep the bound, or were larger than the server takes.
     pub dropped: u64,
     /// Messages that wait.
     pub waiting: u64,
@@ -135,7 +139,7 @@ impl Outbox {
         &self.subject
     }
 
-    /// Why a server that is there stores nothing; none when it does.
+    /// Why a server that is there stores nothing, or did not take a message just now; none when all goes well.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         self.state().trouble.clone()
@@ -166,9 +170,9 @@ impl Outbox {
             round += 1;
             let delivered = self.deliver(connection, batch, &inbox, &mut echo, round);
             match timeout(ROUND_TRIP, delivered).await {
-                Ok(Ok(())) if connection.life() == life => self.settle(last),
-                Ok(Ok(())) | Err(_) => tracing::debug!(subject = self.subject, "a batch is sent again"),
-                // Publishing waits for a server; it fails only when the client is no more, or the message too large.
+                Ok(Ok(refused)) if connection.life() == life => self.settle(last, refused),
+                Ok(Ok(_)) | Err(_) => tracing::debug!(subject = self.subject, "a batch is sent again"),
+                // Publishing waits for a server; else it fails only when the client is no more.
                 Ok(Err(error)) => return Err(error),
             }
         }
@@ -191,7 +195,7 @@ impl Outbox {
                 ensured = Some(life);
             }
             match timeout(ROUND_TRIP, self.store(&jetstream, batch)).await {
-                Ok(Ok(())) => self.settle(last),
+                Ok(Ok(refused)) => self.settle(last, refused),
                 Ok(Err(error)) => {
                     tracing::debug!(subject = self.subject, %error, "a batch is stored again");
                     ensured = None;
@@ -218,28 +222,35 @@ impl Outbox {
         }
     }
 
-    /// Publishes the batch and returns when the stream has it on disk. The server drops what it has already.
+    /// Publishes the batch and returns when the stream has it on disk, with why a message was refused, if one was. The
+    /// server drops what it has already.
     async fn store(
         &self,
         jetstream: &jetstream::Context,
         batch: Vec<(u64, Encoded)>,
-    ) -> Result<(), jetstream::context::PublishError> {
+    ) -> Result<Option<String>, jetstream::context::PublishError> {
+        let mut refused = None;
         let mut acknowledgements = Vec::with_capacity(batch.len());
         for (number, encoded) in batch {
             let mut headers = headers(encoded.headers);
             // Numbers are per subject, so the subject is part of the name.
             let id = format!("{}/{}/{number}", self.subject, self.publisher);
             headers.insert(header::NATS_MESSAGE_ID, id);
-            let sent = jetstream.publish_with_headers(self.subject.clone(), headers, encoded.payload.into());
-            acknowledgements.push(sent.await?);
+            match jetstream.publish_with_headers(self.subject.clone(), headers, encoded.payload).await {
+                Ok(acknowledgement) => acknowledgements.push(acknowledgement),
+                Err(error) if error.kind() == StoreErrorKind::MaxPayloadExceeded => {
+                    refused = Some(self.refuse(number, &error));
+                }
+                Err(error) => return Err(error),
+            }
         }
         for acknowledgement in acknowledgements {
             acknowledgement.await?;
         }
-        Ok(())
+        Ok(refused)
     }
 
-    /// Publishes the batch and returns when the message behind it is back.
+    /// Publishes the batch and returns when the message behind it is back, with why a message was refused, if one was.
     async fn deliver(
         &self,
         connection: &Connection,
@@ -247,18 +258,24 @@ impl Outbox {
         inbox: &str,
         echo: &mut Subscriber,
         round: u64,
-    ) -> Result<(), SendError> {
+    ) -> Result<Option<String>, SendError> {
         let client = connection.client();
-        for (_, encoded) in batch {
+        let mut refused = None;
+        for (number, encoded) in batch {
             let headers = headers(encoded.headers);
-            client.publish_with_headers(self.subject.clone(), headers, encoded.payload.into()).await?;
+            match client.publish_with_headers(self.subject.clone(), headers, encoded.payload).await {
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    refused = Some(self.refuse(number, &error));
+                }
+                published => published?,
+            }
         }
         let mark = round.to_be_bytes();
         client.publish(inbox.to_owned(), mark.to_vec().into()).await?;
         // Echoes of rounds that were given up come first.
         while let Some(message) = echo.next().await {
             if message.payload.as_ref() == mark {
-                return Ok(());
+                return Ok(refused);
             }
         }
         Err(SendError::Closed)
@@ -275,11 +292,25 @@ impl Outbox {
         }
     }
 
+    /// Takes out a message that is larger than the server takes, and says so.
+    fn refuse(&self, number: u64, error: &dyn Error) -> String {
+        let why = format!("a message was dropped: {error}");
+        tracing::warn!(subject = self.subject, number, why, "messages are lost");
+        let mut state = self.state();
+        if let Ok(place) = state.queue.binary_search_by_key(&number, |(number, _)| *number)
+            && let Some((_, refused)) = state.queue.remove(place)
+        {
+            state.bytes -= refused.payload.len();
+            state.counts.dropped += 1;
+        }
+        why
+    }
+
     /// Takes out what was sent. What the bound took out meanwhile was sent all the same, and is counted as dropped:
     /// the smaller claim.
-    fn settle(&self, last: u64) {
+    fn settle(&self, last: u64, refused: Option<String>) {
         let mut state = self.state();
-        state.trouble = None;
+        state.trouble = refused;
         while state.queue.front().is_some_and(|(number, _)| *number <= last) {
             if let Some((_, sent)) = state.queue.pop_front() {
                 state.bytes -= sent.payload.len();

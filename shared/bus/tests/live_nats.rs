@@ -210,6 +210,41 @@ fn rmp_payload(message: &FlowBatch) -> usize {
     envelope::encode(message, &publisher(), 1).unwrap().payload.len()
 }
 
+/// One message that the server never takes must not stop those behind it, stored or live.
+#[tokio::test]
+async fn what_is_larger_than_the_server_takes_is_dropped_counted_and_told() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let life = Life::begin("test", "node-a", connection.clone()).unwrap();
+    let events = vec![FlowEvent { source: "x".repeat(connection.client().max_payload()), ..FlowEvent::default() }];
+    let large = FlowBatch { events, ..batch(2) };
+    for subject in [Subject::Flow(node()), Subject::Slow(node())] {
+        let mut messages = connection.client().subscribe(subject.to_string()).await.unwrap();
+        let outbox = Outbox::new(&subject, publisher(), 8 << 20);
+        for message in [&batch(1), &large, &batch(3)] {
+            outbox.put(message).unwrap();
+        }
+        life.send(&outbox);
+        timeout(DEADLINE, outbox.empty()).await.unwrap();
+        assert_eq!(outbox.counts(), Counts { produced: 3, sent: 2, dropped: 1, waiting: 0 });
+        let trouble = outbox.trouble().unwrap();
+        assert!(trouble.contains("a message was dropped") && trouble.contains("1048576"), "{trouble}");
+
+        let mut inbox = Inbox::default();
+        for lost in [1, 3] {
+            let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+            assert_eq!(inbox.read::<FlowBatch>(&message).unwrap().message.lost, lost);
+        }
+        assert_eq!(inbox.counts().gaps.missing, 1);
+
+        outbox.put(&batch(4)).unwrap();
+        timeout(DEADLINE, outbox.empty()).await.unwrap();
+        assert_eq!(outbox.trouble(), None);
+    }
+}
+
 /// A server of 2.9 as far as we ask: Debian 12's own is one.
 #[tokio::test]
 async fn a_server_that_is_too_old_is_said_in_the_health() {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream};
+use bytes::Bytes;
 use futures::StreamExt;
 use nats::{Server, free_port};
 use synscope_bus::command::roll::{self, Present};
@@ -121,15 +122,15 @@ async fn foreign_ones_are_counted<M: Message + Default>(connection: &Connection,
     let whole = encoded.payload.clone();
     let foreign = [
         (HeaderMap::new(), whole.clone()),
-        (headers(|_| {}), Vec::new()),
-        (headers(|_| {}), b"\xc1".to_vec()),
-        (headers(|_| {}), whole[..whole.len() / 2].to_vec()),
+        (headers(|_| {}), Bytes::new()),
+        (headers(|_| {}), Bytes::from_static(b"\xc1")),
+        (headers(|_| {}), whole.slice(..whole.len() / 2)),
         (headers(|headers| headers.insert(envelope::SCHEMA_HEADER, "weather/1")), whole.clone()),
         (headers(|headers| headers.insert(envelope::SEQUENCE_HEADER, "-1")), whole.clone()),
     ];
     let count = foreign.len() as u64;
     for (headers, payload) in foreign.into_iter().chain([(headers(|_| {}), whole)]) {
-        connection.client().publish_with_headers(subject.to_string(), headers, payload.into()).await.unwrap();
+        connection.client().publish_with_headers(subject.to_string(), headers, payload).await.unwrap();
     }
     let mut inbox = Inbox::default();
     loop {

@@ -95,7 +95,7 @@ async fn publish<M: Message>(connection: &Connection, subject: &Subject, sequenc
     for (name, value) in encoded.headers {
         headers.insert(name, value);
     }
-    connection.client().publish_with_headers(subject.to_string(), headers, encoded.payload.into()).await.unwrap();
+    connection.client().publish_with_headers(subject.to_string(), headers, encoded.payload).await.unwrap();
 }
 
 /// What the subscriber counted, and its exit status.

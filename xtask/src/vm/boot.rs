@@ -1,7 +1,7 @@
 //! One run of the emulator: the shared folder's server, the machine, its output and how it ended.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 use super::initramfs;
 use super::kernel::Kernel;
@@ -20,9 +21,13 @@ const FILE_SERVERS: [&str; 2] = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtio
 const MEMORY: &str = "1024M";
 /// With two, the emulator now and then lets one see half of what the other patches into the kernel's code: 7.3 died.
 const PROCESSORS: &str = "1";
-/// Without it a 6.12 guest on Debian 12's emulator dies at its first 16-byte compare-and-exchange.
-const PROCESSOR: &str = "max,cx16=off";
+/// An old one takes a quarter less time for the same work: what newer ones promise to be fast (copying by `rep movsb`, saving
+/// wide registers) is slow in emulation. With `cx16` a 6.12 guest on Debian 12's emulator dies at its first 16-byte
+/// compare-and-exchange.
+const PROCESSOR: &str = "Nehalem,cx16=off";
 const FILE_SERVER_DEADLINE: Duration = Duration::from_secs(5);
+/// How the folder of a run begins, below `target/vm`; our process's number comes next.
+pub(crate) const RUN: &str = "run-";
 /// Lines of the console that a failure shows.
 const CONSOLE_END: usize = 60;
 
@@ -31,8 +36,9 @@ pub(crate) fn file_server() -> Option<&'static str> {
     FILE_SERVERS.into_iter().find(|path| Path::new(path).exists())
 }
 
-/// Boots, runs a shell text in the guest, and returns its exit code. Its output goes to ours as it comes.
-pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration) -> Result<u8> {
+/// Boots, runs a shell text in the guest, and returns its exit code. Its output goes to ours line by line, each with the
+/// label in front.
+pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration, label: &str) -> Result<u8> {
     let run = Run::new()?;
     let workspace = root().canonicalize()?;
     let settings = format!("WORKSPACE={}\nMODULES={}\n", quoted(&workspace), quoted(&kernel.modules));
@@ -54,16 +60,19 @@ pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration) -> Result<u8>
     }
 
     let mut machine = Running(emulator(kernel, &run).spawn().context(EMULATOR)?);
-    let mut output = machine.0.stdout.take().context("the emulator has no output")?;
+    let output = machine.0.stdout.take().context("the emulator has no output")?;
     let (ended, end) = mpsc::channel();
-    thread::spawn(move || {
-        let copied = copy(&mut output);
-        // Nobody waits any more when the time is up.
-        drop(ended.send(copied));
-    });
+    let label = label.to_owned();
+    // Both ends of the channel live until this function ends.
+    thread::spawn(move || drop(ended.send(copy(output, &label, io::stdout()))));
     match end.recv_timeout(limit) {
         Ok(copied) => copied.context("the guest's output")?,
-        Err(_late) => bail!("not done within {limit:?}; the guest's console ends with:\n{}", run.console_end()),
+        Err(_late) => {
+            drop(machine);
+            // The line it was in, such as the name of a test.
+            end.recv().context("the guest's output")??;
+            bail!("not done within {limit:?}; the guest's console ends with:\n{}", run.console_end());
+        }
     }
     let status = machine.0.wait()?;
     ensure!(status.success(), "{EMULATOR} {status}\n{}", run.console_end());
@@ -98,17 +107,16 @@ fn emulator(kernel: &Kernel, run: &Run) -> Command {
     command
 }
 
-fn copy(from: &mut impl io::Read) -> io::Result<()> {
-    let mut to = io::stdout().lock();
-    let mut buffer = vec![0; 16_384];
-    loop {
-        let length = from.read(&mut buffer)?;
-        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(());
-        };
-        to.write_all(bytes)?;
+/// Copies whole lines: other guests may write between them.
+fn copy(from: impl Read, label: &str, mut to: impl Write) -> io::Result<()> {
+    let mut from = BufReader::new(from);
+    let mut line = label.as_bytes().to_vec();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
         to.flush()?;
+        line.truncate(label.len());
     }
+    Ok(())
 }
 
 /// A path as a word of a shell text.
@@ -129,18 +137,19 @@ impl Drop for Running {
 
 /// The files of one run, removed at its end.
 struct Run {
-    folder: PathBuf,
+    folder: TempDir,
 }
 
 impl Run {
     fn new() -> Result<Self> {
-        let folder = root().canonicalize()?.join("target/vm").join(format!("run-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        Ok(Self { folder })
+        let machines = root().canonicalize()?.join("target/vm");
+        let prefix = format!("{RUN}{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&machines);
+        Ok(Self { folder: folder.with_context(|| machines.display().to_string())? })
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path().join(name)
     }
 
     fn text(&self, name: &str) -> String {
@@ -155,10 +164,20 @@ impl Run {
     }
 }
 
-impl Drop for Run {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.folder) {
-            eprintln!("{} is left behind: {error}", self.folder.display());
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_says_where_it_comes_from_also_one_that_does_not_end() {
+        let mut to = Vec::new();
+        copy(&b"one\n\ntest two ... "[..], "5.10 kernel: ", &mut to).unwrap();
+        assert_eq!(to, b"5.10 kernel: one\n5.10 kernel: \n5.10 kernel: test two ... ");
+    }
+
+    #[test]
+    fn two_runs_of_one_process_have_a_folder_each() {
+        fs::create_dir_all(root().join("target/vm")).unwrap();
+        assert_ne!(Run::new().unwrap().folder.path(), Run::new().unwrap().folder.path());
     }
 }

@@ -3,7 +3,7 @@
 //! The guest sees the host's whole file tree at the same paths, read-only but for the workspace, so that any program
 //! of the host runs there with its libraries.
 
-mod boot;
+pub(crate) mod boot;
 mod initramfs;
 mod kernel;
 mod suite;
@@ -15,9 +15,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::apt::{install, on_path};
+use crate::test::SEED;
 use kernel::Kernel;
 pub(crate) use kernel::Release;
 pub(crate) use suite::Suite;
+
+/// What a guest gets of our environment, and what it gets where we have none.
+const VARIABLES: [(&str, Option<&str>); 6] = [
+    ("PATH", None),
+    ("HOME", None),
+    ("RUST_BACKTRACE", None),
+    ("RUST_LOG", None),
+    ("PROPTEST_CASES", None),
+    (SEED.0, Some(SEED.1)),
+];
 
 /// What a guest can run.
 pub(crate) struct Machine {
@@ -39,24 +50,24 @@ impl Machine {
         self.release
     }
 
-    /// Runs a command in the current folder and returns its exit code; its output goes to ours.
-    pub(crate) fn run(&self, command: &[String], limit: Duration) -> Result<u8> {
+    /// Runs a command in the current folder and returns its exit code; its output goes to ours, each line with the
+    /// label in front.
+    pub(crate) fn run(&self, command: &[String], limit: Duration, label: &str) -> Result<u8> {
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         let folder = env::current_dir().context("the current folder")?;
-        let variables = ["PATH", "HOME", "RUST_BACKTRACE", "RUST_LOG", "PROPTEST_CASES", "PROPTEST_RNG_SEED"]
-            .into_iter()
-            .filter_map(|name| {
-                let value = env::var(name).ok()?;
-                Some(format!("export {name}={}\n", quoted(&value)))
-            });
-        let text = format!(
-            "{}cd {} && exec {}\n",
-            variables.collect::<String>(),
-            quoted(&folder.to_string_lossy()),
-            words.join(" ")
-        );
-        boot::run(&self.kernel, &text, limit)
+        let variables = exports(|name| env::var(name).ok());
+        let text = format!("{variables}cd {} && exec {}\n", quoted(&folder.to_string_lossy()), words.join(" "));
+        boot::run(&self.kernel, &text, limit, label)
     }
+}
+
+/// What a guest gets of our environment, as a shell text.
+fn exports(ours: impl Fn(&str) -> Option<String>) -> String {
+    let exported = |(name, usual): (&str, Option<&str>)| {
+        let value = ours(name).or_else(|| usual.map(str::to_owned))?;
+        Some(format!("export {name}={}\n", quoted(&value)))
+    };
+    VARIABLES.into_iter().filter_map(exported).collect()
 }
 
 fn tools() -> Result<()> {
@@ -94,5 +105,12 @@ mod tests {
     #[test]
     fn words_survive_the_shell() {
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn a_guest_draws_the_same_cases_in_every_run_unless_told_others() {
+        assert_eq!(exports(|_| None), "export PROPTEST_RNG_SEED='1'\n");
+        let ours = |name: &str| (name == "PROPTEST_RNG_SEED").then(|| "7".to_owned());
+        assert_eq!(exports(ours), "export PROPTEST_RNG_SEED='7'\n");
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,6 +34,8 @@ const TESTS: [Test; 4] = [
         on: &[Release::V5_10, Release::V6_1],
     },
 ];
+/// Guests at once: one for each of two processors, as a guest has one.
+const GUESTS: usize = 2;
 /// What they start.
 const EXAMPLE: &str = "hold";
 
@@ -61,19 +65,50 @@ impl Suite {
         Ok(Self { programs })
     }
 
-    /// Runs them, with more arguments for each, one test at a time; returns the first exit code that is not 0.
-    pub(crate) fn run(&self, machine: &Machine, arguments: &[String], limit: Duration) -> Result<u8> {
-        for (program, test) in self.programs.iter().filter(|(_, test)| test.on.contains(&machine.release())) {
+    /// Runs them on each machine, with more arguments for each, one test at a time in a guest; by machine the first exit
+    /// code that is not 0.
+    pub(crate) fn run(&self, machines: &[Machine], arguments: &[String], limit: Duration) -> Vec<Result<u8>> {
+        // The programs come longest first, so that no guest begins a long one when the others are done.
+        let runs_on = |machine: &Machine, test: &Test| test.on.contains(&machine.release());
+        let jobs: Vec<_> = self
+            .programs
+            .iter()
+            .flat_map(|(program, test)| machines.iter().enumerate().map(move |at| (at, program, test)))
+            .filter(|((_, machine), _, test)| runs_on(machine, test))
+            .collect();
+        let codes = side_by_side(&jobs, GUESTS, |((_, machine), program, test)| {
             let mut command = vec![program.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
             command.extend(test.arguments.iter().map(ToString::to_string));
             command.extend_from_slice(arguments);
-            let code = machine.run(&command, limit)?;
-            if code != 0 {
-                return Ok(code);
+            machine.run(&command, limit, &format!("{} {}: ", machine.release().name(), test.name))
+        });
+        let mut ended: Vec<Result<u8>> = machines.iter().map(|_| Ok(0)).collect();
+        for (((place, _), ..), code) in jobs.into_iter().zip(codes) {
+            if let Some(ended @ Ok(0)) = ended.get_mut(place) {
+                *ended = code;
             }
         }
-        Ok(0)
+        ended
     }
+}
+
+/// What `run` makes of each job, in the jobs' order; they begin in that order, so many at once.
+fn side_by_side<J: Sync, R: Send>(jobs: &[J], at_once: usize, run: impl Fn(&J) -> R + Sync) -> Vec<R> {
+    let queue = Mutex::new(jobs.iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let done = Mutex::new(BTreeMap::new());
+    let work = || {
+        while let Some((place, job)) = next() {
+            let result = run(job);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(place, result);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(work);
+        }
+    });
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 /// A package's test programs by name in cargo's messages: others may have tests of the same name.
@@ -93,7 +128,26 @@ fn programs(messages: &str, package: &str) -> Result<BTreeMap<String, PathBuf>> 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
     use super::*;
+
+    #[test]
+    fn as_many_run_as_may_and_results_come_in_the_jobs_order() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let doubled = side_by_side(&[1, 2, 3, 4, 5], 2, |job| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            // The first waits until another runs beside it.
+            let start = Instant::now();
+            while most.load(Ordering::SeqCst) < 2 && start.elapsed() < Duration::from_secs(10) {
+                thread::yield_now();
+            }
+            running.fetch_sub(1, Ordering::SeqCst);
+            job * 2
+        });
+        assert_eq!((doubled, most.into_inner()), (vec![2, 4, 6, 8, 10], 2));
+    }
 
     #[test]
     fn only_test_programs_are_taken_from_cargos_messages() {

@@ -44,10 +44,16 @@ pub struct Edge {
     pub slow: u64,
     /// SYNs sent again.
     pub retries: u64,
-    /// SYNs refused by the node.
+    /// SYNs that the node's table had no room for.
     pub refused: u64,
+    /// Those of them that were dropped.
+    pub dropped: u64,
     /// Connections whose latency could not be measured.
     pub unmeasured: u64,
+    /// Those of them whose handshake never completed; told a minute or more later.
+    pub failed: u64,
+    /// Those of them that a reset ended.
+    pub reset: u64,
     /// Flows of which only one direction was seen; in no other count.
     pub half_seen: u64,
     /// Median latency from first SYN to SYN-ACK, ns, within 1 %; none when nothing was measured.
@@ -68,9 +74,9 @@ pub async fn list(call: Call, asked: EdgesQuery) -> Result<Json<Vec<Edge>>, Prob
         until_unix_ns: asked.until.map_or(u64::MAX, |until| until.unix_ns(now)),
         node: asked.node,
     };
-    let store = call.app.store.clone();
+    let buckets = lock(&call.app.store.edges).in_window(window);
     // Many sketches are merged: too long for a thread that answers others too.
-    let merged = tokio::task::spawn_blocking(move || lock(&store.edges).merged(&window)).await;
+    let merged = tokio::task::spawn_blocking(move || buckets.merged()).await;
     let merged = merged.map_err(|error| Problem::internal(error.to_string()))?;
     let edges = merged.into_iter().map(|((edge, vantage), (sum, buckets))| Edge {
         edge,
@@ -82,7 +88,10 @@ pub async fn list(call: Call, asked: EdgesQuery) -> Result<Json<Vec<Edge>>, Prob
         slow: sum.slow,
         retries: sum.retries,
         refused: sum.refused,
+        dropped: sum.dropped,
         unmeasured: sum.unmeasured,
+        failed: sum.failed,
+        reset: sum.reset,
         half_seen: sum.half_seen,
         p50_ns: sum.latency_ns.quantile(500),
         p90_ns: sum.latency_ns.quantile(900),

@@ -163,6 +163,9 @@ impl Scrape {
         self.counter("edge_slow_handshakes", "Slow handshakes", each(|totals| totals.slow));
         self.counter("edge_syn_retries", "SYNs sent again", each(|totals| totals.retries));
         self.counter("edge_refused_syns", "SYNs refused by the node", each(|totals| totals.refused));
+        self.counter("edge_dropped_syns", "SYNs dropped of those refused", each(|totals| totals.dropped));
+        self.counter("edge_failed_handshakes", "Handshakes that never completed", each(|totals| totals.failed));
+        self.counter("edge_reset_handshakes", "Failed handshakes that a reset ended", each(|totals| totals.reset));
     }
 
     fn feeds(&mut self, app: &App) {
@@ -200,7 +203,11 @@ impl Scrape {
                 (labels.into_iter().map(|(name, value)| (name, value.clone())).collect::<Labels>(), counts.dropped)
             })
         });
-        self.counter("outbox_dropped_messages", "Messages dropped for want of room while NATS was away", dropped);
+        self.counter(
+            "outbox_dropped_messages",
+            "Messages dropped for want of room while NATS was away, or larger than it takes",
+            dropped,
+        );
     }
 }
 

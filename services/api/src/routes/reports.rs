@@ -107,8 +107,13 @@ pub async fn slow_syns(call: Call, asked: SlowSynsQuery) -> Result<SlowSynsAnswe
     let since = asked.since.map_or(0, |since| since.unix_ns(now));
     let until = asked.until.map_or(u64::MAX, |until| until.unix_ns(now));
     let flows: Vec<Arc<Flow>> = lock(&call.app.store.slows).iter().cloned().collect();
-    let sent = flows.iter().filter(|flow| (since..until).contains(&sent_unix_ns(flow)));
-    let report = report(sent.map(AsRef::as_ref), asked.above_ms.unwrap_or(ABOVE_MS));
+    let above_ms = asked.above_ms.unwrap_or(ABOVE_MS);
+    // Many are compared: too long for a thread that answers others too.
+    let made = tokio::task::spawn_blocking(move || {
+        let sent = flows.iter().filter(|flow| (since..until).contains(&sent_unix_ns(flow)));
+        report(sent.map(AsRef::as_ref), above_ms)
+    });
+    let report = made.await.map_err(|error| Problem::internal(error.to_string()))?;
     Ok(if wants_text(&call.headers) { SlowSynsAnswer::Text(report.text()) } else { SlowSynsAnswer::Json(report) })
 }
 

@@ -1,6 +1,7 @@
 //! Buckets of edges: parts of the same bucket are added up.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
@@ -32,6 +33,12 @@ pub struct Totals {
     pub retries: u64,
     /// SYNs refused.
     pub refused: u64,
+    /// Those of them that were dropped.
+    pub dropped: u64,
+    /// Handshakes that never completed.
+    pub failed: u64,
+    /// Those of them that a reset ended.
+    pub reset: u64,
 }
 
 /// Which buckets are wanted.
@@ -45,10 +52,13 @@ pub struct Window {
     pub node: Option<String>,
 }
 
+/// Buckets that start at one time. A reader that adds many up shares them, so that nobody waits for it.
+type Started = Arc<HashMap<Key, EdgeBucket>>;
+
 /// The latest buckets.
 #[derive(Debug)]
 pub struct Edges {
-    buckets: BTreeMap<u64, HashMap<Key, EdgeBucket>>,
+    buckets: BTreeMap<u64, Started>,
     count: usize,
     bound: usize,
     kept_ns: u64,
@@ -71,7 +81,7 @@ impl Edges {
                 continue;
             }
             let key = Key { edge: bucket.edge.clone(), vantage: bucket.vantage, node: batch.node.clone() };
-            match self.buckets.entry(bucket.start_unix_ns).or_default().entry(key) {
+            match Arc::make_mut(self.buckets.entry(bucket.start_unix_ns).or_default()).entry(key) {
                 std::collections::hash_map::Entry::Occupied(mut known) => known.get_mut().add(&bucket),
                 std::collections::hash_map::Entry::Vacant(place) => {
                     place.insert(bucket);
@@ -82,25 +92,13 @@ impl Edges {
         self.forget(oldest);
     }
 
-    /// One per edge and vantage, all buckets in the window and all nodes together; and how many buckets each has.
-    pub fn merged(&self, window: &Window) -> BTreeMap<(String, Vantage), (EdgeBucket, u64)> {
-        let mut merged: BTreeMap<(String, Vantage), (EdgeBucket, u64)> = BTreeMap::new();
-        if window.since_unix_ns >= window.until_unix_ns {
-            return merged;
+    /// The buckets in the window, as they are now.
+    pub fn in_window(&self, window: Window) -> InWindow {
+        let starts = window.since_unix_ns..window.until_unix_ns.max(window.since_unix_ns);
+        InWindow {
+            started: self.buckets.range(starts).map(|(_, started)| started.clone()).collect(),
+            node: window.node,
         }
-        for buckets in self.buckets.range(window.since_unix_ns..window.until_unix_ns).map(|(_, buckets)| buckets) {
-            let wanted = |key: &Key| window.node.as_ref().is_none_or(|node| key.node == *node);
-            for (key, bucket) in buckets.iter().filter(|(key, _)| wanted(key)) {
-                let (sum, count) = merged.entry((key.edge.clone(), key.vantage)).or_default();
-                if *count == 0 {
-                    sum.start_unix_ns = bucket.start_unix_ns;
-                }
-                sum.length_ns = bucket.start_unix_ns.saturating_add(bucket.length_ns) - sum.start_unix_ns;
-                sum.add(bucket);
-                *count += 1;
-            }
-        }
-        merged
     }
 
     /// Totals per edge and vantage.
@@ -147,6 +145,36 @@ impl Edges {
         totals.slow = totals.slow.saturating_add(bucket.slow);
         totals.retries = totals.retries.saturating_add(bucket.retries);
         totals.refused = totals.refused.saturating_add(bucket.refused);
+        totals.dropped = totals.dropped.saturating_add(bucket.dropped);
+        totals.failed = totals.failed.saturating_add(bucket.failed);
+        totals.reset = totals.reset.saturating_add(bucket.reset);
+    }
+}
+
+/// The buckets that were in a window when it was asked for.
+#[derive(Debug)]
+pub struct InWindow {
+    started: Vec<Started>,
+    node: Option<String>,
+}
+
+impl InWindow {
+    /// One per edge and vantage, all buckets and all nodes together; and how many buckets each has. It takes long where
+    /// they are many.
+    pub fn merged(&self) -> BTreeMap<(String, Vantage), (EdgeBucket, u64)> {
+        let mut merged: BTreeMap<(String, Vantage), (EdgeBucket, u64)> = BTreeMap::new();
+        let wanted = |key: &Key| self.node.as_ref().is_none_or(|node| key.node == *node);
+        let buckets = self.started.iter().flat_map(|started| started.iter());
+        for (key, bucket) in buckets.filter(|(key, _)| wanted(key)) {
+            let (sum, count) = merged.entry((key.edge.clone(), key.vantage)).or_default();
+            if *count == 0 {
+                sum.start_unix_ns = bucket.start_unix_ns;
+            }
+            sum.length_ns = bucket.start_unix_ns.saturating_add(bucket.length_ns) - sum.start_unix_ns;
+            sum.add(bucket);
+            *count += 1;
+        }
+        merged
     }
 }
 
@@ -170,12 +198,24 @@ mod tests {
         for (node, start, latency) in [("a", 10, 1), ("a", 10, 2), ("b", 10, 3), ("a", 20, 4)] {
             edges.add(batch(node, "x", start, latency), 30);
         }
-        let (sum, buckets) = &edges.merged(&all())[&("x".to_owned(), Vantage::Unknown)];
+        let (sum, buckets) = &edges.in_window(all()).merged()[&("x".to_owned(), Vantage::Unknown)];
         assert_eq!((sum.n, sum.start_unix_ns, sum.length_ns, *buckets), (4, 10, 20, 3));
         assert_eq!((sum.latency_ns.quantile(1000), edges.len()), (Some(4), 3));
         let one = Window { since_unix_ns: 10, until_unix_ns: 20, node: Some("b".into()) };
-        assert_eq!(edges.merged(&one)[&("x".to_owned(), Vantage::Unknown)].0.n, 1);
-        assert!(edges.merged(&Window { since_unix_ns: 5, until_unix_ns: 5, node: None }).is_empty());
+        assert_eq!(edges.in_window(one).merged()[&("x".to_owned(), Vantage::Unknown)].0.n, 1);
+        assert!(edges.in_window(Window { since_unix_ns: 10, until_unix_ns: 5, node: None }).merged().is_empty());
+    }
+
+    /// Who adds up a window holds no lock, so the store changes meanwhile.
+    #[test]
+    fn what_comes_while_a_window_is_added_up_is_not_in_it() {
+        let mut edges = Edges::new(1, 1000);
+        edges.add(batch("a", "x", 10, 1), 30);
+        let window = edges.in_window(all());
+        edges.add(batch("a", "x", 10, 1), 30);
+        edges.add(batch("a", "x", 20, 1), 30);
+        let of = |window: InWindow| window.merged()[&("x".to_owned(), Vantage::Unknown)].0.n;
+        assert_eq!((of(window), of(edges.in_window(all())), edges.forgotten()), (1, 1, 1));
     }
 
     #[test]

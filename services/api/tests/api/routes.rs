@@ -49,7 +49,10 @@ fn edges(vantage: Vantage, latencies_ns: &[u64]) -> EdgeBatch {
         slow: 1,
         retries: 2,
         refused: 3,
-        unmeasured: 4,
+        dropped: 2,
+        unmeasured: 7,
+        failed: 6,
+        reset: 4,
         half_seen: 5,
         ..EdgeBucket::default()
     };
@@ -136,9 +139,9 @@ async fn every_route_tells_what_was_heard() {
 
     let edges = service.json_when("/v1/edges", |edges| edges.as_array().unwrap().len() == 2).await;
     let edge = &edges[0];
-    let counts =
-        ["n", "slow", "retries", "refused", "unmeasured", "half_seen"].map(|name| edge[name].as_u64().unwrap());
-    assert_eq!((edge["vantage"].clone(), counts), (json!("client"), [3, 2, 4, 6, 8, 10]));
+    let names = ["n", "slow", "retries", "refused", "dropped", "unmeasured", "failed", "reset", "half_seen"];
+    let counts = names.map(|name| edge[name].as_u64().unwrap());
+    assert_eq!((edge["vantage"].clone(), counts), (json!("client"), [3, 2, 4, 6, 4, 14, 12, 8, 10]));
     assert!(edge["p50_ns"].as_u64().unwrap().abs_diff(2_000_000) < 20_000, "{edge}");
     assert!(edge["max_ns"].as_u64().unwrap().abs_diff(3_000_000_000) < 30_000_000, "{edge}");
     for nothing in ["?until=-1h", "?node=other", "?since=2100-01-01T00:00:00Z"] {
@@ -216,6 +219,9 @@ fn check_metrics(text: &str) {
         r#"synscope_map_fill_ratio{node="node-a",map="ct4",owner="",id="7"} 0.75"#,
         r#"synscope_edge_slow_handshakes_total{edge="shop/order->shop/inventory:8080",vantage="client"} 2"#,
         r#"synscope_edge_refused_syns_total{edge="shop/order->shop/inventory:8080",vantage="server"} 3"#,
+        r#"synscope_edge_dropped_syns_total{edge="shop/order->shop/inventory:8080",vantage="server"} 2"#,
+        r#"synscope_edge_failed_handshakes_total{edge="shop/order->shop/inventory:8080",vantage="server"} 6"#,
+        r#"synscope_edge_reset_handshakes_total{edge="shop/order->shop/inventory:8080",vantage="server"} 4"#,
         r#"synscope_lost_flow_events_total{node="node-a"} 6"#,
         r#"synscope_feed_missing_messages_total{feed="edges"} 0"#,
         r#"synscope_service_up{service="datapath",node="node-a"} 1.0"#,
