@@ -162,14 +162,13 @@ fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pend
             renew(key, flow, seen, pending);
         }
         Outcome::Waits => {
-            count(Counter::SynOverLive);
             let pending_key = PendingKey { flow: *key, initial_sequence: seen.sequence };
             // SAFETY: the value stays allocated while the program runs (RCU).
             let earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
             let waits = conntrack::remember(earlier, seen, now_ns(), Verdict::Forwarded, Reason::None);
-            if let Some(value) = waits
-                && pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err()
-            {
+            let Some(value) = waits else { return count(Counter::SeenElsewhere) };
+            count(Counter::SynOverLive);
+            if pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err() {
                 count(Counter::SynOverLiveFailed);
             }
         }
@@ -264,7 +263,8 @@ fn opened<const N: usize>(
     report::event(key, flow, &forwarded(EventKind::Opened, now));
 }
 
-/// No entry for this packet: count why, remember the SYN, and decide whether it goes on.
+/// No entry for this packet: count why, remember and tell its SYN at the first place of the node that it passes, and
+/// decide at each whether it goes on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "inlined: they are what its only caller has")]
 fn refused<const N: usize>(
@@ -300,8 +300,8 @@ fn refused<const N: usize>(
             Ok(()) => Counter::PendingStored,
             Err(_) => Counter::PendingFailed,
         });
+        report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     }
-    report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     if drop {
         count(Counter::DroppedFull);
         Fate::Drop
