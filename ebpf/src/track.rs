@@ -24,7 +24,6 @@ const ENOMEM: i32 = 12;
 const EBUSY: i32 = 16;
 /// `EEXIST`, as helpers return it.
 const RACED: i32 = -17;
-const E2BIG: i32 = 7;
 
 /// Whether the packet goes on.
 #[derive(Clone, Copy, PartialEq)]
@@ -277,8 +276,9 @@ fn refused<const N: usize>(
     errno: i32,
     now: u64,
 ) -> Fate {
-    count(match -errno {
-        E2BIG => Counter::InsertFull,
+    let errno = -errno;
+    count(match errno {
+        verdict::FULL => Counter::InsertFull,
         ENOMEM => Counter::InsertNoMemory,
         EBUSY => Counter::InsertBusy,
         _ => Counter::InsertOther,
@@ -289,7 +289,7 @@ fn refused<const N: usize>(
     }
     let port = u16::from_be_bytes(if seen.from == Endpoint::A { key.port_b } else { key.port_a });
     let verdict = match SETTINGS.get(0) {
-        Some(settings) => verdict::on_full(settings, seen.protocol, seen.tcp_flags, port),
+        Some(settings) => verdict::on_full(settings, errno, seen.protocol, seen.tcp_flags, port),
         None => Verdict::Forwarded,
     };
     let drop = verdict == Verdict::Dropped;
