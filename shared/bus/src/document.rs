@@ -240,7 +240,12 @@ pub async fn follow<D: Document>(connection: &Connection, key: &str, mut each: i
             while connection.life() == life {
                 match timeout(WATCH_AGAIN, watch.next()).await {
                     Ok(Some(Ok(entry))) => tell(&entry, &mut each),
-                    Ok(Some(Err(error))) => tracing::debug!(key, %error, "watch"),
+                    // The client's streams panic when they are polled after some of their errors (async-nats 0.51,
+                    // jetstream/consumer/push.rs), so none is asked again after any.
+                    Ok(Some(Err(error))) => {
+                        tracing::debug!(key, %error, "watch");
+                        break;
+                    }
                     Ok(None) => break,
                     Err(_elapsed) => {}
                 }
