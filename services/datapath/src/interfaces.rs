@@ -81,11 +81,11 @@ impl Interfaces {
             }
         }
         let gone = |name: &String, known: &Interface| present.get(name) != Some(&known.index);
-        let names: Vec<_> =
-            self.known.iter().filter(|(name, known)| gone(name, known)).map(|(name, _)| name.clone()).collect();
-        for name in names {
+        for (name, interface) in self.known.extract_if(.., |name, known| gone(name, known)).collect::<Vec<_>>() {
             tracing::info!(interface = name, "is gone");
-            self.known.remove(&name);
+            if let Err(error) = attach::forget_interface(interface.index, &self.pins) {
+                tracing::warn!(interface = name, %error, "what was noted of it cannot be removed");
+            }
             if let Xdp::On(xdp) = &mut self.xdp {
                 xdp.forget(&name);
             }
