@@ -69,14 +69,9 @@ pub enum AttachError {
     /// The program is not there.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The kernel does not tell what the interface is.
-    #[error("cannot look at {interface}")]
-    Look {
-        /// Name of the interface.
-        interface: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// The kernel does not tell its version.
+    #[error("cannot tell which kernel this is")]
+    Version(#[source] io::Error),
     /// The kernel does not tell which programs are there.
     #[error("cannot tell which programs are on {interface}")]
     Order {
@@ -227,13 +222,12 @@ fn take_off(link: &Link, pins: &Path, removed: &mut Removed) -> Result<(), Progr
 
 /// Attaches first in order by tcx (kernel 6.6), else by a clsact filter. With `pins`, the program outlives the process,
 /// and what an earlier process left is adopted: its program is replaced in one step, so that no packet passes unseen.
-pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
-    let refused = |source| AttachError::Attach { interface: interface.to_owned(), source };
-    let look = |source| AttachError::Look { interface: interface.to_owned(), source };
-    let link = links::named(interface).map_err(look)?;
-    let version = KernelVersion::current().map_err(|source| look(io::Error::other(source)))?;
-    let pin = pins.map(|folder| pin_path(folder, interface, hook));
-    let program = kernel.classifier(hook.program(Framing::of(&link, version)?))?;
+pub fn first(kernel: &mut Kernel, interface: &Link, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
+    let name = interface.name.as_str();
+    let refused = |source| AttachError::Attach { interface: name.to_owned(), source };
+    let version = KernelVersion::current().map_err(|source| AttachError::Version(io::Error::other(source)))?;
+    let pin = pins.map(|folder| pin_path(folder, name, hook));
+    let program = kernel.classifier(hook.program(Framing::of(interface, version)?))?;
     let id = program.info().map_err(refused)?.id();
     let attached = |hold| Attached { program: id, hold };
 
@@ -245,11 +239,11 @@ pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Pat
         }
         _ => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            match program.attach_with_options(interface, hook.attach_type(), order) {
+            match program.attach_with_options(name, hook.attach_type(), order) {
                 Ok(id) => id,
                 Err(error) => {
                     let Some(why) = no_tcx(&error) else { return Err(refused(error)) };
-                    let filter = Filter::attach(program, &link, hook, pins, why).map_err(refused)?;
+                    let filter = Filter::attach(program, interface, hook, pins, why).map_err(refused)?;
                     return Ok(attached(Hold::Filter(filter)));
                 }
             }

@@ -22,6 +22,7 @@ use synscope_bus::command::datapath::HookStatus;
 use synscope_datapath::attach::{self, Hook, Mechanism, Removed};
 use synscope_datapath::interfaces::{Interfaces, Xdp};
 use synscope_datapath::kernel::{Kernel, KernelError, Options};
+use synscope_datapath::netlink::links;
 use synscope_datapath::pins::PinError;
 use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
 
@@ -255,7 +256,8 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     let before = packets(&kernel).expect("the connection of the killed process is in the adopted table");
     let old = programs_on(&line, "c");
     let links = within(&line.wire, || {
-        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(&mut kernel, "c", hook, Some(&pins.0)).unwrap())
+        let interface = links::named("c").unwrap();
+        Hook::ALL.map(|hook| attach::first(&mut kernel, &interface, hook, Some(&pins.0)).unwrap())
     });
     let new = programs_on(&line, "c");
     assert_eq!((old.len(), new.len()), (1, 1), "replaced in place, not attached beside");
@@ -362,7 +364,7 @@ fn only_queueing_disciplines_of_ours_that_nobody_uses_are_removed() {
         let added = Command::new("tc").args(chain.split(' ')).output().unwrap();
         assert!(added.status.success(), "{added:?}");
         for interface in ["c", "s", "jump"] {
-            let index = nix::net::if_::if_nametoindex(interface).unwrap();
+            let index = links::named(interface).unwrap().index;
             std::fs::create_dir(pins.0.join(format!("clsact-{index}"))).unwrap();
         }
         assert_eq!(attach::remove(&pins.0).unwrap(), Removed { filters: 0, qdiscs: 1 });
@@ -379,9 +381,10 @@ fn nothing_is_left_on_an_interface_after_it_is_removed_and_a_foreign_discipline_
     let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
     within(&line.wire, || {
         tc::qdisc_add_clsact("s").unwrap();
-        for (interface, hook) in [("c", Hook::Ingress), ("c", Hook::Egress), ("s", Hook::Ingress), ("s", Hook::Egress)]
-        {
-            attach::first(&mut kernel, interface, hook, Some(&pins.0)).unwrap();
+        for interface in ["c", "s"].map(|name| links::named(name).unwrap()) {
+            for hook in Hook::ALL {
+                attach::first(&mut kernel, &interface, hook, Some(&pins.0)).unwrap();
+            }
         }
         let is_ours = has_clsact(&line, "c");
         let removed = Removed { filters: 4 * usize::from(is_ours), qdiscs: usize::from(is_ours) };

@@ -26,7 +26,10 @@ fn kernel() -> Kernel {
 }
 
 fn observe(kernel: &mut Kernel, netns: &str, interface: &str) -> Vec<Attached> {
-    within(netns, || Hook::ALL.map(|hook| attach::first(kernel, interface, hook, None).unwrap()).into())
+    within(netns, || {
+        let interface = links::named(interface).unwrap();
+        Hook::ALL.map(|hook| attach::first(kernel, &interface, hook, None).unwrap()).into()
+    })
 }
 
 /// One connection from client to server, with a few bytes both ways; it stays while its ends are kept.
@@ -83,7 +86,9 @@ fn an_ipip_tunnel_is_tracked_inside_and_outside() {
     }
     let mut kernel = kernel();
     if KernelVersion::current().unwrap() < KernelVersion::new(5, 14, 0) {
-        let refused = within(&line.client, || attach::first(&mut kernel, "tunnel", Hook::Ingress, None).unwrap_err());
+        let refused = within(&line.client, || {
+            attach::first(&mut kernel, &links::named("tunnel").unwrap(), Hook::Ingress, None).unwrap_err()
+        });
         assert!(matches!(refused, AttachError::Unsupported(Unsupported::OuterHeaders)), "{refused}");
         return;
     }
@@ -120,7 +125,8 @@ fn a_vlan_is_tracked_with_its_tag_beside_the_packet_and_on_its_own_interface() {
     let pins = std::path::PathBuf::from(format!("/sys/fs/bpf/synscope-test-vlan-{}", std::process::id()));
     std::fs::create_dir(&pins).unwrap();
     let attached = within(&line.client, || {
-        Hook::ALL.map(|hook| attach::first(&mut kernel, "eth0.7", hook, Some(&pins)).map(|done| done.mechanism()))
+        let vlan = links::named("eth0.7").unwrap();
+        Hook::ALL.map(|hook| attach::first(&mut kernel, &vlan, hook, Some(&pins)).map(|done| done.mechanism()))
     });
     let links = std::fs::read_dir(&pins).unwrap().map(|pin| pin.unwrap().file_name().into_string().unwrap());
     let pinned = links.filter(|name| name.starts_with("link-")).count();
