@@ -14,11 +14,13 @@ use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings, TABLE_SLOTS};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
+use synscope_abi::verdict;
 
 use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, MOVES_LEFT, PendingTable, SETTINGS, TableSlot, count, swept_flow};
 use crate::report::{self, Note};
 
 const EEXIST: i64 = 17;
+const E2BIG: i64 = verdict::FULL as i64;
 /// No table, or no settings.
 pub const ENOENT: i32 = 2;
 
@@ -236,16 +238,17 @@ unsafe fn move_entry<const N: usize>(
     let moved = unsafe {
         bpf_map_update_elem(ptr::from_ref(to).cast_mut().cast(), key.cast(), flow.cast(), u64::from(BPF_NOEXIST))
     };
-    if moved != 0 && moved != -EEXIST {
-        count(Counter::MoveFailed);
-        return 0;
-    }
-    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
-    let refused = unsafe { bpf_map_delete_elem(from, key.cast()) };
-    if refused == 0 {
-        *moves_left -= 1;
+    if moved == 0 {
         count(Counter::Moved);
+    } else if moved != -EEXIST {
+        count(Counter::MoveFailed);
+        // What comes after finds no room either.
+        return i64::from(moved == -E2BIG);
     }
+    *moves_left -= 1;
+    // Refused, it is found here again, and that it has moved.
+    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
+    let _refused = unsafe { bpf_map_delete_elem(from, key.cast()) };
     0
 }
 
