@@ -8,9 +8,7 @@ mod agent;
 mod nats;
 mod netns;
 
-use std::time::Duration;
-
-use agent::{Agent, NODE, ready};
+use agent::{Agent, NODE, ready, until};
 use async_nats::jetstream;
 use futures::TryStreamExt;
 use nats::Server;
@@ -28,13 +26,8 @@ async fn what_the_agent_wrote_goes_and_what_the_operator_wrote_stays() {
     let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap();
     agent.start();
     ready(&connection).await;
-    tokio::time::timeout(agent::DEADLINE, async {
-        while endpoints.get(NODE).await.unwrap().is_none() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("it tells who lives here");
+    let told = async || endpoints.get(NODE).await.unwrap();
+    until("it tells who lives here", told, Option::is_some).await;
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
     assert!(!agent.pins.exists());
