@@ -32,7 +32,7 @@ use synscope_abi::settings::CURRENT;
 use crate::maps::{EVENTS, FLOWS_V4, count, new_flow};
 use crate::report::Note;
 
-const BPF_F_NO_PREALLOC: usize = 1;
+const BPF_F_NO_PREALLOC: usize = synscope_abi::NO_PREALLOC as usize;
 /// Room for a measurement of a million new flows.
 const ENTRIES: usize = 1 << 21;
 /// Recorded events.

@@ -16,7 +16,7 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
-pub use clsact::Filter;
+use clsact::Filter;
 pub use framing::{Framing, Unsupported};
 use nix::libc::{EINVAL, EOPNOTSUPP};
 pub use order::Place;

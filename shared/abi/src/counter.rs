@@ -93,15 +93,3 @@ counters! {
 
 /// Length of the per-CPU array.
 pub const COUNTERS: usize = Counter::ALL.len();
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn index_and_order_agree() {
-        for (index, counter) in Counter::ALL.iter().enumerate() {
-            assert_eq!(*counter as usize, index, "{}", counter.name());
-        }
-    }
-}

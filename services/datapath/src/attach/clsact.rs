@@ -23,7 +23,7 @@ pub(super) const PLACE: &str = "priority 1, handle 0x7379";
 
 /// A filter of ours on an interface. Dropping it takes it off, unless it is to outlive the process.
 #[derive(Debug)]
-pub struct Filter {
+pub(super) struct Filter {
     /// None when the filter outlives us.
     link: Option<SchedClassifierLink>,
     /// Where its interface is: the thread that drops it may be elsewhere.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use synscope_abi::NO_PREALLOC;
 use synscope_abi::counter::Counter;
 use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::timeout::Timeouts;
@@ -98,8 +99,7 @@ fn put(pins: &Pins, slot: u32, table: &Table<4>) {
 }
 
 fn new_table(entries: u32) -> Table<4> {
-    const BPF_F_NO_PREALLOC: u32 = 1;
-    Table::create(entries, BPF_F_NO_PREALLOC).unwrap()
+    Table::create(entries, NO_PREALLOC).unwrap()
 }
 
 /// Keys in all three slots.
