@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod pins;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use netns::{Line, within};
 use nix::libc;
+use pins::Pins;
 use synscope_abi::counter::Counter;
 use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::HookStatus;
@@ -204,23 +205,6 @@ fn what_is_lost_on_an_old_kernel_is_said() {
     }
 }
 
-/// A folder on bpffs that is emptied and removed, also when the test fails.
-struct Pins(PathBuf);
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        Self(PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
-        }
-    }
-}
-
 #[test]
 fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     let line = Line::new("adopt");
@@ -275,7 +259,6 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     drop(links);
     std::fs::remove_dir_all(&pins.0).unwrap();
     wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));
-    std::fs::create_dir(&pins.0).unwrap();
 }
 
 #[test]
@@ -299,7 +282,6 @@ fn pins_of_another_abi_version_are_refused_by_name() {
 #[test]
 fn pins_of_an_older_abi_version_are_refused_by_name_though_their_settings_are_shorter() {
     let pins = Pins::new("old-abi");
-    std::fs::create_dir(&pins.0).unwrap();
     let mut settings = Array::<_, [u32; 18]>::create(1, 0).unwrap();
     settings.set(0, [1; 18], 0).unwrap();
     settings.pin(pins.0.join("SETTINGS")).unwrap();
@@ -310,7 +292,6 @@ fn pins_of_an_older_abi_version_are_refused_by_name_though_their_settings_are_sh
 #[test]
 fn a_foreign_map_in_the_place_of_ours_is_refused_by_what_differs() {
     let pins = Pins::new("foreign");
-    std::fs::create_dir(&pins.0).unwrap();
     let refused = |name: &str, pin: &dyn Fn(&std::path::Path)| {
         let path = pins.0.join(name);
         pin(&path);
@@ -333,7 +314,6 @@ fn a_foreign_map_in_the_place_of_ours_is_refused_by_what_differs() {
     assert!(why.contains("its value size is 8"), "{why}");
     let why = refused("COUNTS", &|path| PerCpuArray::<_, u64>::create(2, 0).unwrap().pin(path).unwrap());
     assert!(why.contains("its number of entries is 2"), "{why}");
-    std::fs::create_dir_all(&pins.0).unwrap();
 }
 
 fn has_clsact(line: &Line, interface: &str) -> bool {
@@ -346,7 +326,6 @@ fn has_clsact(line: &Line, interface: &str) -> bool {
 fn only_queueing_disciplines_of_ours_that_nobody_uses_are_removed() {
     let line = Line::new("qdisc");
     let pins = Pins::new("qdisc");
-    std::fs::create_dir(&pins.0).unwrap();
     netns::ip(&format!("-n {} link add jump type veth peer name foreign", line.wire));
     let mut behind = Ebpf::load(BEHIND).unwrap();
     let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();

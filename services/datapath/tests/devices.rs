@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod pins;
 mod tun;
 
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use aya::util::KernelVersion;
 use netns::{Line, ip, within};
+use pins::Pins;
 use synscope_abi::flow::Flow;
 use synscope_abi::packet::PROTOCOL_TCP;
 use synscope_abi::tcp::State;
@@ -122,16 +124,15 @@ fn a_vlan_is_tracked_with_its_tag_beside_the_packet_and_on_its_own_interface() {
     }
 
     // bpffs allows no dots in names.
-    let pins = std::path::PathBuf::from(format!("/sys/fs/bpf/synscope-test-vlan-{}", std::process::id()));
-    std::fs::create_dir(&pins).unwrap();
+    let pins = Pins::new("vlan");
     let attached = within(&line.client, || {
         let vlan = links::named("eth0.7").unwrap();
-        Hook::ALL.map(|hook| attach::first(&mut kernel, &vlan, hook, Some(&pins)).map(|done| done.mechanism()))
+        Hook::ALL.map(|hook| attach::first(&mut kernel, &vlan, hook, Some(&pins.0)).map(|done| done.mechanism()))
     });
-    let links = std::fs::read_dir(&pins).unwrap().map(|pin| pin.unwrap().file_name().into_string().unwrap());
+    let links = std::fs::read_dir(&pins.0).unwrap().map(|pin| pin.unwrap().file_name().into_string().unwrap());
     let pinned = links.filter(|name| name.starts_with("link-")).count();
     let open = talk(&line);
-    std::fs::remove_dir_all(&pins).unwrap();
+    drop(pins);
     tracked(&kernel);
     drop(open);
     let tcx = attached.map(|done| usize::from(done.unwrap() == attach::Mechanism::Tcx));
