@@ -5,12 +5,13 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
-use synscope_abi::conntrack::{self, Outcome, Sighting};
+use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
 use synscope_abi::settings::{CURRENT, RETIRING};
+use synscope_abi::sighting::{Outcome, Sighting};
 use synscope_abi::tcp;
 use synscope_abi::verdict;
 

@@ -24,6 +24,7 @@ pub mod packet;
 #[cfg(feature = "user")]
 mod pod;
 pub mod settings;
+pub mod sighting;
 pub mod tcp;
 pub mod timeout;
 pub mod verdict;
