@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use synscope_abi::counter::Counter;
 use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::kernel::{Kernel, Options};
+use synscope_datapath::netlink::links;
 
 use crate::floor::{pin_to_one_cpu, stay_on_cpu};
 use crate::netns::{Pair, SERVER};
@@ -113,7 +114,8 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
 
 /// A slice with observe mode on the way.
 fn while_observed(kernel: &mut Kernel, run: &mut Run) -> Result<()> {
-    let [ingress, egress] = Hook::ALL.map(|hook| attach::first(kernel, "eth0", hook, None));
+    let interface = links::named("eth0")?;
+    let [ingress, egress] = Hook::ALL.map(|hook| attach::first(kernel, &interface, hook, None));
     let attached = (ingress?, egress?);
     let felt = run.slice();
     drop(attached);

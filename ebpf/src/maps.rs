@@ -11,9 +11,9 @@ use synscope_abi::counter::{COUNTERS, Counter};
 use synscope_abi::event::Event;
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{Clocks, Settings, TABLE_SLOTS};
-use synscope_abi::{CONNTRACK_ENTRIES_DEFAULT, EVENT_RING_BYTES, PENDING_ENTRIES};
+use synscope_abi::{CONNTRACK_ENTRIES_DEFAULT, EVENT_RING_BYTES, NO_PREALLOC, PENDING_ENTRIES};
 
-const BPF_F_NO_PREALLOC: usize = 1;
+const BPF_F_NO_PREALLOC: usize = NO_PREALLOC as usize;
 
 /// A conntrack table.
 pub type Table<const N: usize> = HashMap<FlowKey<N>, Flow, { CONNTRACK_ENTRIES_DEFAULT as usize }, BPF_F_NO_PREALLOC>;

@@ -1,7 +1,6 @@
 //! What a program reads of its packet.
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
@@ -34,19 +33,11 @@ pub struct Frame<'a>(pub &'a TcContext);
 impl Bytes for Frame<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if let Some(bytes) = linear::read(self.0.data(), self.0.data_end(), offset) {
-            return Some(bytes);
-        }
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         let context: *const c_void = self.0.skb.skb.cast();
-        // SAFETY: the helper checks the offset against the packet and writes all N bytes when it returns 0.
-        let refused = unsafe { bpf_skb_load_bytes(context, offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
-        if refused == 0 {
-            // SAFETY: the helper returned 0, so it filled the buffer.
-            Some(unsafe { bytes.assume_init() })
-        } else {
-            None
-        }
+        // SAFETY: the helper checks the offset against the packet, and the buffer is as long as it is told.
+        let helper = |offset, to, length| unsafe { bpf_skb_load_bytes(context, offset, to, length) };
+        // SAFETY: this is that helper.
+        unsafe { linear::or_by_helper(self.0.data(), self.0.data_end(), offset, helper) }
     }
 }
 

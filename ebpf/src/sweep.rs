@@ -14,11 +14,13 @@ use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{CURRENT, Clocks, RETIRING, Settings, TABLE_SLOTS};
 use synscope_abi::tcp::State;
 use synscope_abi::timeout::is_expired;
+use synscope_abi::verdict;
 
 use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, MOVES_LEFT, PendingTable, SETTINGS, TableSlot, count, swept_flow};
 use crate::report::{self, Note};
 
 const EEXIST: i64 = 17;
+const E2BIG: i64 = verdict::FULL as i64;
 /// No table, or no settings.
 pub const ENOENT: i32 = 2;
 
@@ -105,25 +107,36 @@ pub unsafe extern "C" fn visit<const N: usize>(
     let pass = unsafe { &mut *pass };
     // SAFETY: the settings map outlives the program.
     let timeouts = unsafe { &(*pass.settings).timeouts };
+    let state = State::from_number(state);
     // A state that is none is a torn or foreign entry: it goes.
-    let expired = State::from_number(state).is_none_or(|state| is_expired(pass.now, last_seen, timeouts.of(state)));
-    if expired {
-        // A handshake that was never finished is worth an event; the end of a finished one was told before.
-        if matches!(State::from_number(state), Some(State::SynSent | State::SynReceived)) {
-            // SAFETY: key and value are valid until the entry is deleted, which is below.
-            let (key, flow) = unsafe { (&*key, &*flow) };
-            let (verdict, reason) = (Verdict::Forwarded, Reason::None);
-            report::event(key, flow, &Note { kind: EventKind::Expired, verdict, reason, at_ns: pass.now_ns });
-        }
-        // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
-        let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
-        if refused == 0 {
-            // Counted here: a number kept on the stack would make every entry another case to the verifier.
-            count(Counter::Expired);
-            if N == 16 {
-                count(Counter::ExpiredV6);
-            }
-        }
+    if !state.is_none_or(|state| is_expired(pass.now, last_seen, timeouts.of(state))) {
+        return 0;
+    }
+    // A handshake that was never finished is worth an event; the end of a finished one was told before.
+    let is_unfinished = matches!(state, Some(State::SynSent | State::SynReceived));
+    let Some(copy) = swept_flow() else {
+        return 1;
+    };
+    // Copied, because what is deleted may be another entry at once.
+    // SAFETY: the kernel passes this entry's key, valid until the entry is deleted.
+    let flow_key = unsafe { *key };
+    if is_unfinished {
+        // SAFETY: as above, its value.
+        *copy = unsafe { *flow };
+    }
+    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
+    let refused = unsafe { bpf_map_delete_elem(table, key.cast()) };
+    if refused != 0 {
+        return 0;
+    }
+    // Counted here: a number kept on the stack would make every entry another case to the verifier.
+    count(Counter::Expired);
+    if N == 16 {
+        count(Counter::ExpiredV6);
+    }
+    if is_unfinished {
+        let (verdict, reason) = (Verdict::Forwarded, Reason::None);
+        report::event(&flow_key, copy, &Note { kind: EventKind::Expired, verdict, reason, at_ns: pass.now_ns });
     }
     0
 }
@@ -236,16 +249,17 @@ unsafe fn move_entry<const N: usize>(
     let moved = unsafe {
         bpf_map_update_elem(ptr::from_ref(to).cast_mut().cast(), key.cast(), flow.cast(), u64::from(BPF_NOEXIST))
     };
-    if moved != 0 && moved != -EEXIST {
-        count(Counter::MoveFailed);
-        return 0;
-    }
-    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
-    let refused = unsafe { bpf_map_delete_elem(from, key.cast()) };
-    if refused == 0 {
-        *moves_left -= 1;
+    if moved == 0 {
         count(Counter::Moved);
+    } else if moved != -EEXIST {
+        count(Counter::MoveFailed);
+        // What comes after finds no room either.
+        return i64::from(moved == -E2BIG);
     }
+    *moves_left -= 1;
+    // Refused, it is found here again, and that it has moved.
+    // SAFETY: deleting the visited entry of a hash table is what the kernel allows in this callback.
+    let _refused = unsafe { bpf_map_delete_elem(from, key.cast()) };
     0
 }
 

@@ -5,12 +5,13 @@ use core::ptr;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
-use synscope_abi::conntrack::{self, Outcome, Sighting};
+use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::packet::{self, Addresses, PROTOCOL_TCP, Packet};
 use synscope_abi::settings::{CURRENT, RETIRING};
+use synscope_abi::sighting::{Outcome, Sighting};
 use synscope_abi::tcp;
 use synscope_abi::verdict;
 
@@ -24,7 +25,6 @@ const ENOMEM: i32 = 12;
 const EBUSY: i32 = 16;
 /// `EEXIST`, as helpers return it.
 const RACED: i32 = -17;
-const E2BIG: i32 = 7;
 
 /// Whether the packet goes on.
 #[derive(Clone, Copy, PartialEq)]
@@ -162,14 +162,13 @@ fn book<const N: usize>(key: &FlowKey<N>, flow: &mut Flow, seen: &Sighting, pend
             renew(key, flow, seen, pending);
         }
         Outcome::Waits => {
-            count(Counter::SynOverLive);
             let pending_key = PendingKey { flow: *key, initial_sequence: seen.sequence };
             // SAFETY: the value stays allocated while the program runs (RCU).
             let earlier = pending.get_ptr(pending_key).map(|earlier| unsafe { &*earlier });
             let waits = conntrack::remember(earlier, seen, now_ns(), Verdict::Forwarded, Reason::None);
-            if let Some(value) = waits
-                && pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err()
-            {
+            let Some(value) = waits else { return count(Counter::SeenElsewhere) };
+            count(Counter::SynOverLive);
+            if pending.insert(pending_key, &value, u64::from(BPF_ANY)).is_err() {
                 count(Counter::SynOverLiveFailed);
             }
         }
@@ -264,7 +263,8 @@ fn opened<const N: usize>(
     report::event(key, flow, &forwarded(EventKind::Opened, now));
 }
 
-/// No entry for this packet: count why, remember the SYN, and decide whether it goes on.
+/// No entry for this packet: count why, remember and tell its SYN at the first place of the node that it passes, and
+/// decide at each whether it goes on.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "inlined: they are what its only caller has")]
 fn refused<const N: usize>(
@@ -277,8 +277,9 @@ fn refused<const N: usize>(
     errno: i32,
     now: u64,
 ) -> Fate {
-    count(match -errno {
-        E2BIG => Counter::InsertFull,
+    let errno = -errno;
+    count(match errno {
+        verdict::FULL => Counter::InsertFull,
         ENOMEM => Counter::InsertNoMemory,
         EBUSY => Counter::InsertBusy,
         _ => Counter::InsertOther,
@@ -289,7 +290,7 @@ fn refused<const N: usize>(
     }
     let port = u16::from_be_bytes(if seen.from == Endpoint::A { key.port_b } else { key.port_a });
     let verdict = match SETTINGS.get(0) {
-        Some(settings) => verdict::on_full(settings, seen.protocol, seen.tcp_flags, port),
+        Some(settings) => verdict::on_full(settings, errno, seen.protocol, seen.tcp_flags, port),
         None => Verdict::Forwarded,
     };
     let drop = verdict == Verdict::Dropped;
@@ -300,8 +301,8 @@ fn refused<const N: usize>(
             Ok(()) => Counter::PendingStored,
             Err(_) => Counter::PendingFailed,
         });
+        report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     }
-    report::event(key, flow, &Note { kind, verdict, reason, at_ns: now });
     if drop {
         count(Counter::DroppedFull);
         Fate::Drop

@@ -10,8 +10,6 @@ mod linear;
 #[path = "../object.rs"]
 mod object;
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
@@ -33,18 +31,10 @@ struct Frame<'a>(&'a XdpContext);
 impl Bytes for Frame<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if let Some(bytes) = linear::read(self.0.data(), self.0.data_end(), offset) {
-            return Some(bytes);
-        }
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        // SAFETY: the helper checks the offset against the packet and writes all N bytes when it returns 0.
-        let refused = unsafe { bpf_xdp_load_bytes(self.0.ctx, offset as u32, bytes.as_mut_ptr().cast(), N as u32) };
-        if refused == 0 {
-            // SAFETY: the helper returned 0, so it filled the buffer.
-            Some(unsafe { bytes.assume_init() })
-        } else {
-            None
-        }
+        // SAFETY: the helper checks the offset against the packet, and the buffer is as long as it is told.
+        let helper = |offset, to, length| unsafe { bpf_xdp_load_bytes(self.0.ctx, offset, to, length) };
+        // SAFETY: this is that helper.
+        unsafe { linear::or_by_helper(self.0.data(), self.0.data_end(), offset, helper) }
     }
 }
 

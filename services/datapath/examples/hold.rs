@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::kernel::{Kernel, Options};
+use synscope_datapath::netlink::links;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -18,8 +19,9 @@ fn main() -> anyhow::Result<()> {
     nix::sched::setns(handle, nix::sched::CloneFlags::CLONE_NEWNET)?;
     let pins = Path::new(pins);
     let mut kernel = Kernel::load(&Options { pins: Some(pins), ..Options::default() })?;
-    let _ingress = attach::first(&mut kernel, interface, Hook::Ingress, Some(pins))?;
-    let _egress = attach::first(&mut kernel, interface, Hook::Egress, Some(pins))?;
+    let interface = links::named(interface)?;
+    let _ingress = attach::first(&mut kernel, &interface, Hook::Ingress, Some(pins))?;
+    let _egress = attach::first(&mut kernel, &interface, Hook::Egress, Some(pins))?;
     std::io::stdout().write_all(b"ready\n")?;
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -64,6 +64,8 @@ struct Agent {
     interfaces: Interfaces,
     around: Surroundings,
     swept: Option<Duration>,
+    wish: Wish,
+    /// The last wish that was understood.
     desired: Option<Desired>,
     desired_error: Option<String>,
 }
@@ -90,8 +92,17 @@ pub fn run(settings: Settings, publisher: Publisher, around: Surroundings) -> Re
     let reader = Reader::start(&mut kernel, publisher, around.names.clone())?;
     let xdp = Xdp::load(settings.xdp);
     let interfaces = Interfaces::new(settings.interface_patterns()?, settings.pins.clone(), xdp);
-    let mut agent =
-        Agent { settings, kernel, reader, interfaces, around, swept: None, desired: None, desired_error: None };
+    let mut agent = Agent {
+        settings,
+        kernel,
+        reader,
+        interfaces,
+        around,
+        swept: None,
+        wish: Ok(None),
+        desired: None,
+        desired_error: None,
+    };
     if !agent.kernel.degradations().is_empty() {
         agent.around.life.degrade("kernel", agent.kernel.degradations().join("; "));
     }
@@ -117,8 +128,8 @@ impl Agent {
             }
             // Whoever followed it is gone only with the process.
             if self.around.wishes.has_changed().unwrap_or(false) {
-                let wish = self.around.wishes.borrow_and_update().clone();
-                self.reconcile(wish);
+                self.wish = self.around.wishes.borrow_and_update().clone();
+                self.reconcile();
             }
             let now = Instant::now();
             if now.duration_since(swept) >= sweep_every {
@@ -131,8 +142,12 @@ impl Agent {
             }
             if now.duration_since(signalled) >= signal_every {
                 signalled = now;
-                // A reader that is behind gets the next one: counters lose nothing.
-                let _full = self.around.table.try_send(self.table()?);
+                match self.around.table.try_send(self.table()?) {
+                    // A reader that is behind gets the next one: counters lose nothing.
+                    Ok(()) | Err(TrySendError::Full(_)) => {}
+                    // It ends only by an error, which it tells itself.
+                    Err(TrySendError::Disconnected(_)) => break,
+                }
             }
         }
         self.reader.finish()
@@ -143,6 +158,10 @@ impl Agent {
             Ok(took) => {
                 self.swept = Some(took);
                 self.around.life.recover("sweep");
+                // What it took out or moved may be what was in the way.
+                if self.desired_error.is_some() {
+                    self.reconcile();
+                }
             }
             Err(error) => self.around.life.degrade("sweep", reasons(&error)),
         }
@@ -202,8 +221,8 @@ impl Agent {
     }
 
     /// What is not understood changes nothing; the error stays until there is a wish that is.
-    fn reconcile(&mut self, wish: Wish) {
-        let reached = wish.and_then(|desired| {
+    fn reconcile(&mut self) {
+        let reached = self.wish.clone().and_then(|desired| {
             let entries = desired.as_ref().and_then(|desired| desired.conntrack_entries);
             self.desired = desired;
             self.resize(entries.unwrap_or(self.settings.conntrack_entries)).map_err(|error| format!("{error:#}"))
@@ -229,9 +248,9 @@ impl Agent {
     }
 
     fn status(&self) -> Status {
-        let fill = self.kernel.fill().unwrap_or_default();
-        let tables =
-            [4, 6].into_iter().zip(fill).map(|(family, fill)| TableStatus { family, live: fill.live, max: fill.max });
+        // None where they cannot be read, which ends the agent: it reads them for its signals, too.
+        let fills = self.kernel.fill().into_iter().flat_map(|fills| [4, 6].into_iter().zip(fills));
+        let tables = fills.map(|(family, fill)| TableStatus { family, live: fill.live, max: fill.max });
         let (edges_refused, foreign_records) = self.reader.counts();
         let counters = Counter::ALL.iter().filter_map(|counter| {
             let value = self.kernel.counter(*counter).ok()?;

@@ -16,15 +16,13 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramError, TcAttachType};
 use aya::sys::SyscallError;
 use aya::util::KernelVersion;
-pub use clsact::Filter;
+use clsact::Filter;
 pub use framing::{Framing, Unsupported};
-use nix::errno::Errno;
 use nix::libc::{EINVAL, EOPNOTSUPP};
-use nix::net::if_::if_nameindex;
 pub use order::Place;
 
 use crate::kernel::{Kernel, KernelError};
-use crate::netlink::links;
+use crate::netlink::links::{self, Link};
 
 /// Direction of packets on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +69,9 @@ pub enum AttachError {
     /// The program is not there.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The kernel does not tell what the interface is.
-    #[error("cannot look at {interface}")]
-    Look {
-        /// Name of the interface.
-        interface: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    /// The kernel does not tell its version.
+    #[error("cannot tell which kernel this is")]
+    Version(#[source] io::Error),
     /// The kernel does not tell which programs are there.
     #[error("cannot tell which programs are on {interface}")]
     Order {
@@ -98,9 +91,17 @@ pub enum AttachError {
         /// What the kernel said.
         source: ProgramError,
     },
+    /// A filter or a queueing discipline stays.
+    #[error("cannot take off what is on {interface}")]
+    Detach {
+        /// Name of the interface.
+        interface: String,
+        /// What the kernel said.
+        source: ProgramError,
+    },
     /// The interfaces cannot be listed.
     #[error("cannot list interfaces")]
-    Interfaces(#[source] Errno),
+    Interfaces(#[source] io::Error),
     /// A pinned link cannot be used.
     #[error("link {path}")]
     Link {
@@ -184,31 +185,49 @@ fn pin_path(pins: &Path, interface: &str, hook: Hook) -> PathBuf {
     pins.join(format!("link-{interface}-{}", hook.name()))
 }
 
-/// Takes off what processes left on the interfaces of this network namespace without a pin: clsact filters. Tells how
-/// many there were.
-pub fn remove_filters() -> Result<usize, AttachError> {
-    let mut removed = 0;
-    for interface in &if_nameindex().map_err(AttachError::Interfaces)? {
-        let name = interface.name().to_string_lossy().into_owned();
-        for hook in Hook::ALL {
-            match clsact::remove(&name, hook) {
-                Ok(there_was_one) => removed += usize::from(there_was_one),
-                Err(source) => return Err(AttachError::Attach { interface: name, source }),
-            }
-        }
+/// Forgets what was noted of an interface that is gone.
+pub fn forget_interface(index: u32, pins: &Path) -> io::Result<()> {
+    clsact::forget(index, pins)
+}
+
+/// What was taken off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Filters.
+    pub filters: usize,
+    /// Queueing disciplines.
+    pub qdiscs: usize,
+}
+
+/// Takes off what processes left on the interfaces of this network namespace without a pin: clsact filters, and the
+/// queueing disciplines that were made for them, unless others use them by now. Where one refuses, the others are looked
+/// after all the same.
+pub fn remove(pins: &Path) -> Result<Removed, AttachError> {
+    let mut removed = Removed::default();
+    let mut done = Ok(());
+    for link in links::all().map_err(AttachError::Interfaces)? {
+        let taken_off = take_off(&link, pins, &mut removed);
+        done = done.and(taken_off.map_err(|source| AttachError::Detach { interface: link.name, source }));
     }
-    Ok(removed)
+    done.map(|()| removed)
+}
+
+fn take_off(link: &Link, pins: &Path, removed: &mut Removed) -> Result<(), ProgramError> {
+    for hook in Hook::ALL {
+        removed.filters += usize::from(clsact::remove(link, hook)?);
+    }
+    removed.qdiscs += usize::from(clsact::remove_qdisc(link, pins)?);
+    Ok(())
 }
 
 /// Attaches first in order by tcx (kernel 6.6), else by a clsact filter. With `pins`, the program outlives the process,
 /// and what an earlier process left is adopted: its program is replaced in one step, so that no packet passes unseen.
-pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
-    let refused = |source| AttachError::Attach { interface: interface.to_owned(), source };
-    let look = |source| AttachError::Look { interface: interface.to_owned(), source };
-    let link = links::named(interface).map_err(look)?;
-    let version = KernelVersion::current().map_err(|source| look(io::Error::other(source)))?;
-    let pin = pins.map(|folder| pin_path(folder, interface, hook));
-    let program = kernel.classifier(hook.program(Framing::of(&link, version)?))?;
+pub fn first(kernel: &mut Kernel, interface: &Link, hook: Hook, pins: Option<&Path>) -> Result<Attached, AttachError> {
+    let name = interface.name.as_str();
+    let refused = |source| AttachError::Attach { interface: name.to_owned(), source };
+    let version = KernelVersion::current().map_err(|source| AttachError::Version(io::Error::other(source)))?;
+    let pin = pins.map(|folder| pin_path(folder, name, hook));
+    let program = kernel.classifier(hook.program(Framing::of(interface, version)?))?;
     let id = program.info().map_err(refused)?.id();
     let attached = |hold| Attached { program: id, hold };
 
@@ -220,11 +239,11 @@ pub fn first(kernel: &mut Kernel, interface: &str, hook: Hook, pins: Option<&Pat
         }
         _ => {
             let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-            match program.attach_with_options(interface, hook.attach_type(), order) {
+            match program.attach_with_options(name, hook.attach_type(), order) {
                 Ok(id) => id,
                 Err(error) => {
                     let Some(why) = no_tcx(&error) else { return Err(refused(error)) };
-                    let filter = Filter::attach(program, interface, hook, pin.is_some(), why).map_err(refused)?;
+                    let filter = Filter::attach(program, interface, hook, pins, why).map_err(refused)?;
                     return Ok(attached(Hold::Filter(filter)));
                 }
             }

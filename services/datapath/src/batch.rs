@@ -105,23 +105,28 @@ impl Batch {
     }
 }
 
-/// The entries of a hash table that is not per CPU, in no order. One that goes meanwhile may be missed, none that stays.
-pub(crate) fn each<K: Pod, V: Pod>(info: &MapInfo, mut see: impl FnMut(&K, &V)) -> io::Result<()> {
-    let map = info.fd().map_err(io::Error::other)?;
-    let mut batch = Batch::new(info, 1)?;
+/// The entries of a hash table that is not per CPU, in no order, until `see` fails. One that goes meanwhile may be missed,
+/// none that stays; `see` may take out what it sees. `unread` makes the error of a table that cannot be read.
+pub(crate) fn each<K: Pod, V: Pod, E>(
+    info: &MapInfo,
+    unread: impl Fn(io::Error) -> E,
+    mut see: impl FnMut(&K, &V) -> Result<(), E>,
+) -> Result<(), E> {
+    let map = info.fd().map_err(|error| unread(io::Error::other(error)))?;
+    let mut batch = Batch::new(info, 1).map_err(&unread)?;
     if (batch.key, batch.value) != (size_of::<K>(), size_of::<V>()) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "its entries are of another size"));
+        return Err(unread(io::Error::new(io::ErrorKind::InvalidData, "its entries are of another size")));
     }
     let mut position = None;
     loop {
-        let (count, next) = batch.next(map.as_fd(), position.as_ref())?;
+        let (count, next) = batch.next(map.as_fd(), position.as_ref()).map_err(&unread)?;
         let keys = batch.keys.chunks_exact(batch.key);
         for (key, value) in keys.zip(batch.values.chunks_exact(batch.value)).take(usize::try_from(count).unwrap_or(0)) {
             // SAFETY: it is as long as its type, and any bytes are a value of a type that is plain data.
             let key = unsafe { key.as_ptr().cast::<K>().read_unaligned() };
             // SAFETY: as above.
             let value = unsafe { value.as_ptr().cast::<V>().read_unaligned() };
-            see(&key, &value);
+            see(&key, &value)?;
         }
         let Some(next) = next else { return Ok(()) };
         position = Some(next);

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use synscope_abi::event::{Event, EventKind};
+use synscope_abi::tcp::ACK;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::subject::Shard;
@@ -169,19 +170,17 @@ fn handshake(record: &Event) -> Option<Handshake> {
         }
         EventKind::Refused => Some(Handshake::Refused),
         EventKind::Dropped => Some(Handshake::Dropped),
-        // Its handshake was told when it was complete.
-        EventKind::Abandoned if record.established_ns != 0 => None,
-        EventKind::PendingExpired | EventKind::Abandoned | EventKind::Expired => {
-            Some(Handshake::Failed { retries, reset: false })
-        }
+        EventKind::PendingExpired | EventKind::Expired => Some(Handshake::Failed { retries, reset: false }),
+        EventKind::Abandoned if is_shaking_hands(record) => Some(Handshake::Failed { retries, reset: false }),
         // A reset that answers the SYN: the port is closed, which is no latency. After a SYN-ACK it is the client that has
         // given up meanwhile.
-        EventKind::Reset if record.syn_ns != 0 && record.established_ns == 0 => {
+        EventKind::Reset if is_shaking_hands(record) => {
             Some(Handshake::Failed { retries, reset: record.syn_ack_ns == 0 })
         }
         EventKind::HalfSeen => Some(Handshake::HalfSeen),
         EventKind::Opened
         | EventKind::Closed
+        | EventKind::Abandoned
         | EventKind::Reset
         | EventKind::Denied
         | EventKind::Retried
@@ -189,8 +188,16 @@ fn handshake(record: &Event) -> Option<Handshake> {
     }
 }
 
+/// Whether the connection's handshake had begun and not ended: one that was complete or half seen was told before. Where
+/// the client has acknowledged what did not pass here, it is half seen.
+const fn is_shaking_hands(record: &Event) -> bool {
+    let is_half_seen = record.syn_ack_ns == 0 && record.tcp_flags[0] & ACK != 0;
+    record.syn_ns != 0 && record.established_ns == 0 && !is_half_seen
+}
+
 #[cfg(test)]
 mod tests {
+    use synscope_abi::tcp::{RST, SYN};
     use synscope_bus::document::Endpoints;
     use synscope_bus::envelope::{self, PublisherId};
     use synscope_bus::subject::{EDGE_SHARDS, NodeId};
@@ -296,6 +303,18 @@ mod tests {
             let length = envelope::encode(batch, &publisher, 1).unwrap().payload.len();
             assert!(length < MAX_PAYLOAD * 3 / 4, "{length} bytes of {} edges", batch.buckets.len());
         }
+    }
+
+    #[test]
+    fn what_ends_a_connection_that_was_half_seen_or_met_in_the_middle_is_no_failed_handshake() {
+        for kind in [EventKind::Reset, EventKind::Abandoned] {
+            let half_seen = Event { tcp_flags: [SYN | ACK, RST], ..record(kind, 1, 5_000, 0) };
+            assert_eq!(handshake(&half_seen), None, "{kind:?}: it was told as half seen");
+            let mid_stream = Event { tcp_flags: [ACK, RST | ACK], ..record(kind, 1, 0, 0) };
+            assert_eq!(handshake(&mid_stream), None, "{kind:?}: it was not measured to begin with");
+        }
+        let refused = Event { tcp_flags: [SYN, RST | ACK], ..record(EventKind::Reset, 1, 5_000, 0) };
+        assert_eq!(handshake(&refused), Some(Handshake::Failed { retries: 1, reset: true }));
     }
 
     #[test]

@@ -9,13 +9,13 @@ use synscope_bus::command::datapath::HookStatus;
 
 use crate::attach::{self, AttachError, Attached, Hook, Mechanism, Place};
 use crate::kernel::Kernel;
-use crate::netlink::links;
+use crate::netlink::links::{self, Link};
 use crate::xdp::Passing;
 
 /// One interface as it was found: a name may come back as another interface.
 #[derive(Debug)]
 struct Interface {
-    index: u32,
+    link: Link,
     hooks: [On; 2],
 }
 
@@ -77,15 +77,16 @@ impl Interfaces {
         let mut present = BTreeMap::new();
         for link in links::all()? {
             if self.patterns.iter().any(|pattern| pattern.matches(&link.name)) {
-                present.insert(link.name, link.index);
+                present.insert(link.name.clone(), link);
             }
         }
-        let gone = |name: &String, known: &Interface| present.get(name) != Some(&known.index);
-        let names: Vec<_> =
-            self.known.iter().filter(|(name, known)| gone(name, known)).map(|(name, _)| name.clone()).collect();
-        for name in names {
+        let gone =
+            |name: &String, known: &Interface| present.get(name).is_none_or(|link| link.index != known.link.index);
+        for (name, interface) in self.known.extract_if(.., |name, known| gone(name, known)).collect::<Vec<_>>() {
             tracing::info!(interface = name, "is gone");
-            self.known.remove(&name);
+            if let Err(error) = attach::forget_interface(interface.link.index, &self.pins) {
+                tracing::warn!(interface = name, %error, "what was noted of it cannot be removed");
+            }
             if let Xdp::On(xdp) = &mut self.xdp {
                 xdp.forget(&name);
             }
@@ -93,16 +94,18 @@ impl Interfaces {
                 self.forget(&name, hook);
             }
         }
-        for (name, index) in present {
-            let hooks = Hook::ALL.map(|hook| On { hook, attached: None, place: None });
-            let mut interface = self.known.remove(&name).unwrap_or(Interface { index, hooks });
-            for on in &mut interface.hooks {
-                self.look_after(kernel, &name, on);
+        for (name, link) in present {
+            let mut hooks = match self.known.remove(&name) {
+                Some(known) => known.hooks,
+                None => Hook::ALL.map(|hook| On { hook, attached: None, place: None }),
+            };
+            for on in &mut hooks {
+                self.look_after(kernel, &link, on);
             }
-            self.known.insert(name, interface);
+            self.known.insert(name, Interface { link, hooks });
         }
         if let Xdp::On(xdp) = &mut self.xdp {
-            xdp.keep_on(self.known.keys());
+            xdp.keep_on(self.known.values().map(|interface| &interface.link));
         }
         Ok(())
     }
@@ -124,9 +127,10 @@ impl Interfaces {
         hooks
     }
 
-    fn look_after(&self, kernel: &mut Kernel, name: &str, on: &mut On) {
+    fn look_after(&self, kernel: &mut Kernel, link: &Link, on: &mut On) {
+        let name = link.name.as_str();
         if let Some(Ok(attached)) = &on.attached {
-            match attached.place(name, on.hook) {
+            match attached.place(link, on.hook) {
                 Ok(Some(place)) => return on.place = Some(place),
                 Ok(None) => {
                     tracing::warn!(interface = name, hook = on.hook.name(), "somebody took our program off: again");
@@ -139,11 +143,11 @@ impl Interfaces {
                 }
             }
         }
-        let attached = self.attach(kernel, name, on.hook);
+        let attached = self.attach(kernel, link, on.hook);
         match &attached {
             Ok(attached) => {
                 tracing::info!(interface = name, hook = on.hook.name(), "attached");
-                on.place = attached.place(name, on.hook).ok().flatten();
+                on.place = attached.place(link, on.hook).ok().flatten();
             }
             Err(error) => {
                 tracing::debug!(interface = name, hook = on.hook.name(), error = reasons(error), "not attached");
@@ -153,12 +157,12 @@ impl Interfaces {
         on.attached = Some(attached);
     }
 
-    fn attach(&self, kernel: &mut Kernel, name: &str, hook: Hook) -> Result<Attached, AttachError> {
-        match attach::first(kernel, name, hook, Some(&self.pins)) {
+    fn attach(&self, kernel: &mut Kernel, link: &Link, hook: Hook) -> Result<Attached, AttachError> {
+        match attach::first(kernel, link, hook, Some(&self.pins)) {
             // The pin may be of an interface that had this name before.
             Err(AttachError::Attach { .. } | AttachError::Link { .. }) => {
-                self.forget(name, hook);
-                attach::first(kernel, name, hook, Some(&self.pins))
+                self.forget(&link.name, hook);
+                attach::first(kernel, link, hook, Some(&self.pins))
             }
             other => other,
         }

@@ -20,4 +20,5 @@ pub mod questions;
 pub mod reader;
 pub mod settings;
 pub mod signals;
+pub mod uninstall;
 pub mod xdp;

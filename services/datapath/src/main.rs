@@ -22,7 +22,7 @@ use synscope_datapath::publish::Publisher;
 use synscope_datapath::questions::{self, Question};
 use synscope_datapath::settings::Settings;
 use synscope_datapath::signals::report;
-use synscope_datapath::{attach, follow, pins};
+use synscope_datapath::{follow, uninstall};
 
 /// What the signals' outbox may hold while NATS is away.
 const SIGNAL_BYTES: usize = 16 << 20;
@@ -54,23 +54,8 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     match cli.action.unwrap_or(Action::Run) {
         Action::Run => run(settings).await,
-        Action::Uninstall => uninstall(&settings),
+        Action::Uninstall => uninstall::run(settings).await,
     }
-}
-
-/// Takes off what outlives the process: pinned links and tables, and filters where there is no tcx.
-fn uninstall(settings: &Settings) -> Result<()> {
-    pins::remove(&settings.pins)?;
-    let netns = settings.netns.clone();
-    let removing = start("uninstall", move || {
-        if let Some(netns) = &netns {
-            agent::enter(netns)?;
-        }
-        let removed = attach::remove_filters()?;
-        tracing::info!(filters = removed, "uninstalled");
-        Ok(())
-    });
-    removing?.join().map_err(|_panic| anyhow!("the thread panicked"))?
 }
 
 async fn run(settings: Settings) -> Result<()> {

@@ -50,15 +50,17 @@ impl Directory {
         Self { node: node.to_owned(), nodes: BTreeMap::from([(node.to_owned(), own)]) }
     }
 
-    /// Another node's; none when it is gone. What others say about this node is ignored: it knows better.
-    pub fn set(&mut self, node: &str, endpoints: Option<Endpoints>) {
-        if node == self.node {
-            return;
+    /// Another node's; none when it is gone. What others say about this node is ignored: it knows better. Tells whether
+    /// that is news.
+    pub fn set(&mut self, node: &str, endpoints: Option<Endpoints>) -> bool {
+        if node == self.node || self.nodes.get(node) == endpoints.as_ref() {
+            return false;
         }
         match endpoints {
             Some(endpoints) => drop(self.nodes.insert(node.to_owned(), endpoints)),
             None => drop(self.nodes.remove(node)),
         }
+        true
     }
 
     /// All names. Where two nodes claim an address, this node's claim wins.
@@ -89,7 +91,10 @@ mod tests {
     #[test]
     fn the_vantage_follows_from_who_lives_here() {
         let mut directory = Directory::new("a", endpoints(&[("10.0.0.1", "order")]));
-        directory.set("b", Some(endpoints(&[("10.0.0.2", "inventory"), ("10.0.0.1", "impostor")])));
+        let others = endpoints(&[("10.0.0.2", "inventory"), ("10.0.0.1", "impostor")]);
+        assert!(directory.set("b", Some(others.clone())));
+        assert!(!directory.set("b", Some(others)), "told again, as after each lost connection");
+        assert!(!directory.set("a", Some(endpoints(&[]))) && !directory.set("c", None));
         let (order, inventory) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let names = directory.names();
         assert_eq!((names.label(order).as_str(), names.label(inventory).as_str()), ("order", "inventory"));
@@ -97,7 +102,7 @@ mod tests {
         assert_eq!(names.vantage(inventory, order), Vantage::Server);
         assert_eq!(names.vantage(inventory, inventory), Vantage::Transit);
 
-        directory.set("b", None);
+        assert!(directory.set("b", None));
         assert_eq!(directory.names().label(inventory), "10.0.0.2");
     }
 }

@@ -6,12 +6,9 @@ use std::{fs, io};
 use aya::maps::{ArrayOfMaps, MapData, MapError, MapInfo, MapType};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{CURRENT, Settings, TABLE_SLOTS};
-use synscope_abi::{ABI_VERSION, EVENT_RING_BYTES, PENDING_ENTRIES, counter};
+use synscope_abi::{ABI_VERSION, EVENT_RING_BYTES, NO_PREALLOC, PENDING_ENTRIES, counter};
 
 use crate::batch;
-
-/// `BPF_F_NO_PREALLOC`: how tables are made.
-const NO_PREALLOC: u32 = 1;
 
 /// What a map is like.
 #[derive(Clone, Copy)]

@@ -12,7 +12,7 @@ use synscope_abi::counter::Counter;
 use synscope_bus::command::datapath::HookStatus;
 
 use crate::interfaces::reasons;
-use crate::netlink::links;
+use crate::netlink::links::Link;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_XDP"));
 
@@ -27,14 +27,6 @@ pub enum XdpError {
     /// The kernel refused the program; it needs 5.18 (`bpf_xdp_load_bytes`).
     #[error("the kernel refused the XDP program, which needs 5.18")]
     Old(#[source] io::Error),
-    /// What the interface is cannot be told.
-    #[error("cannot look at {interface}")]
-    Look {
-        /// Its name.
-        interface: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// The program would not find its way in the interface's packets.
     #[error("the XDP program reads Ethernet headers, and the packets of {0} have none")]
     NoEthernet(String),
@@ -85,38 +77,37 @@ impl Passing {
     }
 
     /// Puts it on an interface of this thread's network namespace: into the driver, or where the driver can't, behind it.
-    pub fn attach(&mut self, interface: &str) -> Result<(), XdpError> {
-        let link =
-            links::named(interface).map_err(|source| XdpError::Look { interface: interface.to_owned(), source })?;
-        if !matches!(link.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK) {
-            return Err(XdpError::NoEthernet(interface.to_owned()));
+    pub fn attach(&mut self, interface: &Link) -> Result<(), XdpError> {
+        let name = interface.name.as_str();
+        if !matches!(interface.hardware, ARPHRD_ETHER | ARPHRD_LOOPBACK) {
+            return Err(XdpError::NoEthernet(name.to_owned()));
         }
         let program = program(&mut self.ebpf)?;
-        let (id, native, why) = match program.attach(interface, XdpMode::Driver) {
+        let (id, native, why) = match program.attach(name, XdpMode::Driver) {
             Ok(id) => (id, true, None),
             Err(native) => {
                 let native = reasons(&native);
-                match program.attach(interface, XdpMode::Skb) {
+                match program.attach(name, XdpMode::Skb) {
                     Ok(id) => (id, false, Some(format!("the driver refused: {native}"))),
                     Err(source) => return Err(XdpError::Refused { native, source }),
                 }
             }
         };
         let attached = Attached { _link: program.take_link(id)?, native, why };
-        self.interfaces.insert(interface.to_owned(), Ok(attached));
+        self.interfaces.insert(name.to_owned(), Ok(attached));
         Ok(())
     }
 
     /// Keeps it on exactly these interfaces; what fails is said in the status.
-    pub fn keep_on<'a>(&mut self, interfaces: impl IntoIterator<Item = &'a String>) {
-        let wanted: Vec<&String> = interfaces.into_iter().collect();
-        self.interfaces.retain(|name, _| wanted.contains(&name));
-        for name in wanted {
+    pub fn keep_on<'a>(&mut self, interfaces: impl IntoIterator<Item = &'a Link>) {
+        let wanted: BTreeMap<&str, &Link> = interfaces.into_iter().map(|link| (link.name.as_str(), link)).collect();
+        self.interfaces.retain(|name, _| wanted.contains_key(name.as_str()));
+        for (name, link) in wanted {
             if matches!(self.interfaces.get(name), Some(Ok(_))) {
                 continue;
             }
-            if let Err(error) = self.attach(name) {
-                self.interfaces.insert(name.clone(), Err(reasons(&error)));
+            if let Err(error) = self.attach(link) {
+                self.interfaces.insert(name.to_owned(), Err(reasons(&error)));
             }
         }
     }

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod pins;
 mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,12 +16,14 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 use netns::{Line, within};
 use nix::libc;
+use pins::Pins;
 use synscope_abi::counter::Counter;
 use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::HookStatus;
-use synscope_datapath::attach::{self, Hook, Mechanism};
+use synscope_datapath::attach::{self, Hook, Mechanism, Removed};
 use synscope_datapath::interfaces::{Interfaces, Xdp};
 use synscope_datapath::kernel::{Kernel, KernelError, Options};
+use synscope_datapath::netlink::links;
 use synscope_datapath::pins::PinError;
 use wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
 
@@ -149,7 +151,7 @@ fn the_order_is_told_as_it_is_with_others_behind_and_before() {
     within(&line.wire, || drop(behind));
     let again = status(&line, &mut interfaces, &mut kernel);
     assert_eq!((again.position, again.programs), (Some(1), Some(1)), "what came before is gone: {again:?}");
-    within(&line.wire, || attach::remove_filters().unwrap());
+    within(&line.wire, || attach::remove(&pins.0).unwrap());
 }
 
 /// As `bpftool link detach` does: the pin stays, and holds a link to nothing.
@@ -183,7 +185,7 @@ fn a_program_that_somebody_took_off_is_put_back() {
     let again = status(&line, &mut interfaces, &mut kernel);
     assert_eq!((again.attached, again.position), (true, Some(1)), "{again:?}");
     assert_eq!(programs_on(&line, "c"), ours);
-    within(&line.wire, || attach::remove_filters().unwrap());
+    within(&line.wire, || attach::remove(&pins.0).unwrap());
 }
 
 #[test]
@@ -199,23 +201,6 @@ fn what_is_lost_on_an_old_kernel_is_said() {
         match attached.mechanism() {
             Mechanism::Tcx => assert!(version >= vec![6, 6], "{release}"),
             Mechanism::Clsact { why } => assert!(version < vec![6, 6] && why.contains("6.6"), "{release}: {why}"),
-        }
-    }
-}
-
-/// A folder on bpffs that is emptied and removed, also when the test fails.
-struct Pins(PathBuf);
-
-impl Pins {
-    fn new(name: &str) -> Self {
-        Self(PathBuf::from(format!("/sys/fs/bpf/synscope-test-{name}-{}", std::process::id())))
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} is left behind: {error}", self.0.display());
         }
     }
 }
@@ -255,7 +240,8 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     let before = packets(&kernel).expect("the connection of the killed process is in the adopted table");
     let old = programs_on(&line, "c");
     let links = within(&line.wire, || {
-        [Hook::Ingress, Hook::Egress].map(|hook| attach::first(&mut kernel, "c", hook, Some(&pins.0)).unwrap())
+        let interface = links::named("c").unwrap();
+        Hook::ALL.map(|hook| attach::first(&mut kernel, &interface, hook, Some(&pins.0)).unwrap())
     });
     let new = programs_on(&line, "c");
     assert_eq!((old.len(), new.len()), (1, 1), "replaced in place, not attached beside");
@@ -265,12 +251,14 @@ fn a_new_process_adopts_pinned_maps_and_links_of_a_killed_one() {
     server.read_exact(&mut [0; 5]).unwrap();
     wait_for("the same entry goes on counting", || (packets(&kernel)? > before).then_some(()));
 
-    let filters = within(&line.wire, || attach::remove_filters().unwrap());
-    assert_eq!(filters, links.iter().filter(|link| matches!(link.mechanism(), Mechanism::Clsact { .. })).count());
+    let removed = within(&line.wire, || attach::remove(&pins.0).unwrap());
+    assert_eq!(
+        removed.filters,
+        links.iter().filter(|link| matches!(link.mechanism(), Mechanism::Clsact { .. })).count()
+    );
     drop(links);
     std::fs::remove_dir_all(&pins.0).unwrap();
     wait_for("nothing is left", || programs_on(&line, "c").is_empty().then_some(()));
-    std::fs::create_dir(&pins.0).unwrap();
 }
 
 #[test]
@@ -294,7 +282,6 @@ fn pins_of_another_abi_version_are_refused_by_name() {
 #[test]
 fn pins_of_an_older_abi_version_are_refused_by_name_though_their_settings_are_shorter() {
     let pins = Pins::new("old-abi");
-    std::fs::create_dir(&pins.0).unwrap();
     let mut settings = Array::<_, [u32; 18]>::create(1, 0).unwrap();
     settings.set(0, [1; 18], 0).unwrap();
     settings.pin(pins.0.join("SETTINGS")).unwrap();
@@ -305,7 +292,6 @@ fn pins_of_an_older_abi_version_are_refused_by_name_though_their_settings_are_sh
 #[test]
 fn a_foreign_map_in_the_place_of_ours_is_refused_by_what_differs() {
     let pins = Pins::new("foreign");
-    std::fs::create_dir(&pins.0).unwrap();
     let refused = |name: &str, pin: &dyn Fn(&std::path::Path)| {
         let path = pins.0.join(name);
         pin(&path);
@@ -328,5 +314,60 @@ fn a_foreign_map_in_the_place_of_ours_is_refused_by_what_differs() {
     assert!(why.contains("its value size is 8"), "{why}");
     let why = refused("COUNTS", &|path| PerCpuArray::<_, u64>::create(2, 0).unwrap().pin(path).unwrap());
     assert!(why.contains("its number of entries is 2"), "{why}");
-    std::fs::create_dir_all(&pins.0).unwrap();
+}
+
+fn has_clsact(line: &Line, interface: &str) -> bool {
+    let shown = Command::new("tc").args(["-n", &line.wire, "qdisc", "show", "dev", interface]).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    String::from_utf8(shown.stdout).unwrap().contains("clsact")
+}
+
+#[test]
+fn only_queueing_disciplines_of_ours_that_nobody_uses_are_removed() {
+    let line = Line::new("qdisc");
+    let pins = Pins::new("qdisc");
+    netns::ip(&format!("-n {} link add jump type veth peer name foreign", line.wire));
+    let mut behind = Ebpf::load(BEHIND).unwrap();
+    let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
+    program.load().unwrap();
+    within(&line.wire, || {
+        for interface in ["c", "s", "jump", "foreign"] {
+            tc::qdisc_add_clsact(interface).unwrap();
+        }
+        let filter = TcAttachOptions::Netlink(NlOptions::default());
+        program.attach_with_options("s", TcAttachType::Egress, filter).unwrap();
+        // In a chain that packets reach by a jump.
+        let pin = pins.0.join("drop_all");
+        program.pin(&pin).unwrap();
+        let chain = format!("filter add dev jump ingress chain 5 bpf direct-action pinned {}", pin.display());
+        let added = Command::new("tc").args(chain.split(' ')).output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+        for interface in ["c", "s", "jump"] {
+            let index = links::named(interface).unwrap().index;
+            std::fs::create_dir(pins.0.join(format!("clsact-{index}"))).unwrap();
+        }
+        assert_eq!(attach::remove(&pins.0).unwrap(), Removed { filters: 0, qdiscs: 1 });
+    });
+    let left = ["c", "s", "jump", "foreign"].map(|interface| has_clsact(&line, interface));
+    assert_eq!(left, [false, true, true, true], "ours, used by others, used in a chain, somebody else's");
+    within(&line.wire, || drop(behind));
+}
+
+#[test]
+fn nothing_is_left_on_an_interface_after_it_is_removed_and_a_foreign_discipline_stays() {
+    let line = Line::new("gone");
+    let pins = Pins::new("gone");
+    let mut kernel = Kernel::load(&Options { pins: Some(&pins.0), ..small(16) }).unwrap();
+    within(&line.wire, || {
+        tc::qdisc_add_clsact("s").unwrap();
+        for interface in ["c", "s"].map(|name| links::named(name).unwrap()) {
+            for hook in Hook::ALL {
+                attach::first(&mut kernel, &interface, hook, Some(&pins.0)).unwrap();
+            }
+        }
+        let is_ours = has_clsact(&line, "c");
+        let removed = Removed { filters: 4 * usize::from(is_ours), qdiscs: usize::from(is_ours) };
+        assert_eq!(attach::remove(&pins.0).unwrap(), removed);
+    });
+    assert_eq!(["c", "s"].map(|interface| has_clsact(&line, interface)), [false, true]);
 }

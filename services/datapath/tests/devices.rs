@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod pins;
 mod tun;
 
 use std::io::{Read, Write};
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use aya::util::KernelVersion;
 use netns::{Line, ip, within};
+use pins::Pins;
 use synscope_abi::flow::Flow;
 use synscope_abi::packet::PROTOCOL_TCP;
 use synscope_abi::tcp::State;
@@ -26,7 +28,10 @@ fn kernel() -> Kernel {
 }
 
 fn observe(kernel: &mut Kernel, netns: &str, interface: &str) -> Vec<Attached> {
-    within(netns, || Hook::ALL.map(|hook| attach::first(kernel, interface, hook, None).unwrap()).into())
+    within(netns, || {
+        let interface = links::named(interface).unwrap();
+        Hook::ALL.map(|hook| attach::first(kernel, &interface, hook, None).unwrap()).into()
+    })
 }
 
 /// One connection from client to server, with a few bytes both ways; it stays while its ends are kept.
@@ -83,7 +88,9 @@ fn an_ipip_tunnel_is_tracked_inside_and_outside() {
     }
     let mut kernel = kernel();
     if KernelVersion::current().unwrap() < KernelVersion::new(5, 14, 0) {
-        let refused = within(&line.client, || attach::first(&mut kernel, "tunnel", Hook::Ingress, None).unwrap_err());
+        let refused = within(&line.client, || {
+            attach::first(&mut kernel, &links::named("tunnel").unwrap(), Hook::Ingress, None).unwrap_err()
+        });
         assert!(matches!(refused, AttachError::Unsupported(Unsupported::OuterHeaders)), "{refused}");
         return;
     }
@@ -117,14 +124,15 @@ fn a_vlan_is_tracked_with_its_tag_beside_the_packet_and_on_its_own_interface() {
     }
 
     // bpffs allows no dots in names.
-    let pins = std::path::PathBuf::from(format!("/sys/fs/bpf/synscope-test-vlan-{}", std::process::id()));
-    std::fs::create_dir(&pins).unwrap();
+    let pins = Pins::new("vlan");
     let attached = within(&line.client, || {
-        Hook::ALL.map(|hook| attach::first(&mut kernel, "eth0.7", hook, Some(&pins)).map(|done| done.mechanism()))
+        let vlan = links::named("eth0.7").unwrap();
+        Hook::ALL.map(|hook| attach::first(&mut kernel, &vlan, hook, Some(&pins.0)).map(|done| done.mechanism()))
     });
-    let pinned = std::fs::read_dir(&pins).unwrap().count();
+    let links = std::fs::read_dir(&pins.0).unwrap().map(|pin| pin.unwrap().file_name().into_string().unwrap());
+    let pinned = links.filter(|name| name.starts_with("link-")).count();
     let open = talk(&line);
-    std::fs::remove_dir_all(&pins).unwrap();
+    drop(pins);
     tracked(&kernel);
     drop(open);
     let tcx = attached.map(|done| usize::from(done.unwrap() == attach::Mechanism::Tcx));

@@ -8,7 +8,6 @@ mod nats;
 mod netns;
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use agent::{Agent, DEADLINE, NODE, ready, status};
+use agent::{Agent, DEADLINE, NODE, ready, status, until};
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use futures::StreamExt;
 use nats::Server;
@@ -126,19 +125,6 @@ fn segments(netns: &str) -> [u64; 2] {
         values.split_whitespace().nth(at).unwrap().parse::<u64>().unwrap()
     });
     [received, sent + again]
-}
-
-/// Looks until what is seen is enough.
-async fn until<T: Debug>(what: &str, mut look: impl AsyncFnMut() -> T, enough: impl Fn(&T) -> bool) {
-    let start = Instant::now();
-    loop {
-        let seen = look().await;
-        if enough(&seen) {
-            return;
-        }
-        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}, last seen {seen:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Client ports of the connections that are in the table, established and measured.

@@ -9,13 +9,12 @@ mod ending;
 mod nats;
 mod netns;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
-use agent::{Agent, DEADLINE, NODE, ready, status};
+use agent::{Agent, DEADLINE, NODE, ready, status, until};
 use async_nats::Subscriber;
 use aya::util::KernelVersion;
 use futures::StreamExt;
@@ -23,7 +22,7 @@ use nats::Server;
 use netns::within;
 use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_bus::command::{ask, ask_health};
-use synscope_bus::document::{Desired, Documents, Endpoints};
+use synscope_bus::document::{Documents, Endpoints};
 use synscope_bus::inbox::Inbox;
 use synscope_bus::message::Message;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
@@ -57,12 +56,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     let listener = agent.server();
     agent.start();
     let link = agent.pins.join("link-eth0-egress");
-    let attached = async {
-        while !link.exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(DEADLINE, attached).await.expect("it attaches without NATS");
+    until("it attaches without NATS", async || link.exists(), |exists| *exists).await;
     let early = agent.client();
 
     let store = tempfile::tempdir().unwrap();
@@ -112,83 +106,6 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
 
     assert!(agent.terminate() < Duration::from_secs(5));
     drop(listener);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_connection() {
-    let mut agent = Agent::new("dsr", "conntrack_entries = 1000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
-    let listener = agent.server();
-    agent.start();
-    ready(&connection).await;
-    assert_eq!(status(&connection).await.tables[0].max, 1000);
-    let mut client = agent.client();
-    let mut accepted = listener.accept().unwrap().0;
-
-    let documents = Documents::<Desired>::open(&connection).await.unwrap();
-    documents.compare_and_set(NODE, &Desired { conntrack_entries: Some(3000) }, 0).await.unwrap();
-    let resized = async {
-        while status(&connection).await.tables[0].max != 3000 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, resized).await.unwrap();
-
-    agent.kill();
-    client.write_all(b"while the service is dead").unwrap();
-    let mut read = [0; 25];
-    accepted.read_exact(&mut read).unwrap();
-    agent.start();
-    ready(&connection).await;
-    let after = status(&connection).await;
-    assert_eq!(after.tables[0].max, 3000);
-    assert_eq!(after.counters["unmeasured_mid_stream"], 0, "no connection was made anew");
-    let query = ListConntrack { port: Some(80), limit: 10, ..ListConntrack::default() };
-    let entries = ask(&connection, NODE, &query).await.unwrap().entries;
-    assert!(entries.len() == 1 && entries[0].server_latency_ns.is_some(), "{entries:?}");
-
-    let too_small = Desired { conntrack_entries: Some(0) };
-    documents.put(NODE, &too_small).await.unwrap();
-    let refused = async {
-        while status(&connection).await.desired_error.is_none() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, refused).await.unwrap();
-    let health = ask_health(&connection, "datapath", NODE).await.unwrap();
-    assert!(health.degradations["desired"].contains("cannot be resized to 0"), "{health:?}");
-
-    let bucket =
-        async_nats::jetstream::new(connection.client().clone()).get_key_value("synscope-desired").await.unwrap();
-    for (text, expected) in [
-        (r#"{"conntrack_entires": 4000}"#, r#"key "conntrack_entires" is unknown; did you mean "conntrack_entries"?"#),
-        (r#"{"conntrack_entries": 4"#, "is no valid document"),
-    ] {
-        bucket.put(NODE, text.into()).await.unwrap();
-        let told = async {
-            while !status(&connection).await.desired_error.is_some_and(|why| why.contains(expected)) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(DEADLINE, told).await.unwrap_or_else(|_| panic!("{text} is not told"));
-    }
-    assert_eq!(status(&connection).await.tables[0].max, 3000, "what is not understood changes nothing");
-    documents.put(NODE, &Desired { conntrack_entries: Some(3000) }).await.unwrap();
-    let recovered = async {
-        while ask_health(&connection, "datapath", NODE).await.unwrap().degradations.contains_key("desired") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(DEADLINE, recovered).await.unwrap();
-
-    agent.terminate();
-    assert!(agent.command().arg("uninstall").status().unwrap().success());
-    assert!(!agent.pins.exists());
-    client.write_all(b"x").unwrap();
-    assert_eq!(accepted.read(&mut read).unwrap(), 1, "packets pass without us, too");
-    drop(accepted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,74 +181,6 @@ async fn what_this_kernel_cannot_do_is_in_status_and_health() {
     assert!(agent.command().arg("uninstall").status().unwrap().success());
 }
 
-/// A memory cgroup, of whichever version the machine has; removed when dropped.
-struct Memory {
-    folder: PathBuf,
-    limit: &'static str,
-}
-
-impl Memory {
-    fn new(name: &str) -> Self {
-        let root = PathBuf::from("/sys/fs/cgroup");
-        let (root, limit) = if root.join("memory").is_dir() {
-            (root.join("memory"), "memory.limit_in_bytes")
-        } else {
-            std::fs::write(root.join("cgroup.subtree_control"), "+memory").unwrap();
-            (root, "memory.max")
-        };
-        let folder = root.join(format!("syn-t-{name}-{}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
-        Self { folder, limit }
-    }
-
-    fn hold(&self, child: &Child, bytes: u64) {
-        std::fs::write(self.folder.join("cgroup.procs"), child.id().to_string()).unwrap();
-        std::fs::write(self.folder.join(self.limit), bytes.to_string()).unwrap();
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir(&self.folder) {
-            eprintln!("{} is left behind: {error}", self.folder.display());
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_too_large_for_the_memory_is_refused_and_the_old_one_goes_on() {
-    let memory = Memory::new("mem");
-    let mut agent = Agent::new("mem", "conntrack_entries = 1000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
-    let listener = agent.server();
-    agent.start();
-    ready(&connection).await;
-    memory.hold(agent.child.as_ref().unwrap(), 128 << 20);
-
-    // It takes more than 3 GiB.
-    let documents = Documents::<Desired>::open(&connection).await.unwrap();
-    documents.put(NODE, &Desired { conntrack_entries: Some(1 << 24) }).await.unwrap();
-    let refused = async {
-        loop {
-            if let Some(why) = status(&connection).await.desired_error {
-                return why;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let why = timeout(DEADLINE, refused).await.unwrap();
-    assert!(why.contains("FLOWS_V4 with 16777216 entries does not fit: it takes 3"), "{why}");
-
-    let _client = agent.client();
-    listener.accept().unwrap();
-    let after = status(&connection).await;
-    assert_eq!((after.tables[0].max, after.tables[0].live), (1000, 1));
-    agent.terminate();
-    assert!(agent.command().arg("uninstall").status().unwrap().success());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgotten() {
     let mut agent = Agent::new("ifs", "");
@@ -341,16 +190,8 @@ async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgott
     agent.start();
     ready(&connection).await;
     let hooks = async |count: usize| {
-        let seen = async {
-            loop {
-                let hooks = status(&connection).await.hooks;
-                if hooks.iter().filter(|hook| hook.attached).count() == count {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        timeout(DEADLINE, seen).await.unwrap_or_else(|_| panic!("never {count} hooks"));
+        let attached = async || status(&connection).await.hooks.into_iter().filter(|hook| hook.attached).count();
+        until("hooks come and go with their interfaces", attached, |attached| *attached == count).await;
     };
     hooks(2).await;
     for _again in 0..2 {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod netns;
+mod pins;
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap, Map, MapData};
 use netns::{Line, within};
+use pins::Pins;
 use socket2::{Domain, Socket, Type};
 use synscope_bus::message::signal::{NodeSignals, Observed};
 use synscope_datapath::signals::Sampler;
@@ -101,21 +103,11 @@ fn a_packet_for_a_closed_port_is_dropped_for_its_reason_in_its_namespace() {
     }
 }
 
-struct Removed(std::path::PathBuf);
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).expect("the pins can be removed");
-    }
-}
-
 #[test]
 fn a_map_of_ciliums_name_is_found_with_its_fill() {
     let map = lru("cilium_ct4_global", 1000, 500);
-    let pin = std::path::PathBuf::from(format!("/sys/fs/bpf/synscope-test-maps-{}", std::process::id()));
-    std::fs::create_dir(&pin).unwrap();
-    let _removed = Removed(pin.clone());
-    map.pin(pin.join("cilium_ct4_global")).unwrap();
+    let pins = Pins::new("maps");
+    map.pin(pins.0.join("cilium_ct4_global")).unwrap();
     let mut sampler = Sampler::new(Vec::new());
     let start = Instant::now();
     loop {

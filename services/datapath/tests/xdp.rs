@@ -17,6 +17,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use synscope_abi::counter::Counter;
 use synscope_abi::packet::{self, Packet};
+use synscope_datapath::netlink::links;
 use synscope_datapath::xdp::Passing;
 
 #[test]
@@ -26,7 +27,7 @@ fn packets_are_parsed_and_pass_and_it_comes_off_again() {
     let listener = within(&line.server, || TcpListener::bind("10.9.0.2:80").unwrap());
     let mut passing = within(&line.client, || {
         let mut passing = Passing::load().unwrap();
-        passing.attach("eth0").unwrap();
+        passing.attach(&links::named("eth0").unwrap()).unwrap();
         passing
     });
     let hooks: Vec<_> = passing.status().collect();
@@ -93,7 +94,7 @@ fn a_device_that_cannot_do_it_itself_gets_it_behind_the_driver_and_says_so() {
     // A bridge has no `ndo_bpf`.
     let mut passing = within(&line.wire, || {
         let mut passing = Passing::load().unwrap();
-        passing.keep_on([&"bridge".to_owned()]);
+        passing.keep_on([&links::named("bridge").unwrap()]);
         passing
     });
     let hooks: Vec<_> = passing.status().collect();
@@ -113,12 +114,12 @@ fn a_device_that_cannot_do_it_itself_gets_it_behind_the_driver_and_says_so() {
 fn where_it_cannot_be_at_all_the_reason_is_said_and_nothing_ends() {
     let line = Line::new("off");
     netns::ip(&format!("-n {} tuntap add tun0 mode tun", line.client));
-    let eth0 = "eth0".to_owned();
     let (_first, second) = within(&line.client, || {
+        let [eth0, tun0] = ["eth0", "tun0"].map(|name| links::named(name).unwrap());
         let mut first = Passing::load().unwrap();
         first.attach(&eth0).unwrap();
         let mut second = Passing::load().unwrap();
-        second.keep_on([&eth0, &"tun0".to_owned()]);
+        second.keep_on([&eth0, &tun0]);
         (first, second)
     });
     let why: Vec<_> = second.status().map(|hook| (hook.interface, hook.attached, hook.why.unwrap())).collect();

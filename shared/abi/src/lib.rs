@@ -19,10 +19,12 @@ pub mod counter;
 pub mod drops;
 pub mod event;
 pub mod flow;
+mod numbered;
 pub mod packet;
 #[cfg(feature = "user")]
 mod pod;
 pub mod settings;
+pub mod sighting;
 pub mod tcp;
 pub mod timeout;
 pub mod verdict;
@@ -36,6 +38,9 @@ pub const CONNTRACK_ENTRIES_MAX: u32 = 1 << 24;
 
 /// Capacity of a conntrack table until desired state says otherwise; Cilium's default for TCP.
 pub const CONNTRACK_ENTRIES_DEFAULT: u32 = 524_288;
+
+/// `BPF_F_NO_PREALLOC`: how tables are made, so that they take memory for what is in them.
+pub const NO_PREALLOC: u32 = 1;
 
 /// Capacity of the table of SYNs that were given no entry: 1,000 new ones a second for as long as they are remembered.
 /// A hash, which refuses what it has no room for: an LRU would forget others without a word.

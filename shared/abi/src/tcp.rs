@@ -5,6 +5,7 @@
 
 use crate::event::EventKind;
 use crate::flow::Direction;
+use crate::numbered::numbered;
 
 /// FIN flag.
 pub const FIN: u8 = 0x01;
@@ -15,69 +16,33 @@ pub const RST: u8 = 0x04;
 /// ACK flag.
 pub const ACK: u8 = 0x10;
 
-/// State of an entry; the numbers are what [`crate::flow::Flow::state`] holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// A SYN was seen, no answer yet.
-    SynSent = 1,
-    /// The SYN-ACK was seen, the client's ACK not yet.
-    SynReceived = 2,
-    /// Handshake complete.
-    Established = 3,
-    /// One side sent its FIN.
-    FinWait = 4,
-    /// Both sides sent their FIN.
-    TimeWait = 5,
-    /// A reset was seen.
-    Reset = 6,
-    /// First seen in the middle: no handshake to measure, counted as unmeasured.
-    MidStream = 7,
-    /// Not TCP; packets of one direction only so far.
-    Unreplied = 8,
-    /// Not TCP; packets of both directions seen.
-    Replied = 9,
-    /// The client goes on after a SYN-ACK that did not pass here: direct server return or an asymmetric route.
-    HalfSeen = 10,
+numbered! {
+    /// State of an entry; the numbers are what [`crate::flow::Flow::state`] holds.
+    State {
+        /// A SYN was seen, no answer yet.
+        SynSent = 1 "syn_sent",
+        /// The SYN-ACK was seen, the client's ACK not yet.
+        SynReceived = 2 "syn_received",
+        /// Handshake complete.
+        Established = 3 "established",
+        /// One side sent its FIN.
+        FinWait = 4 "fin_wait",
+        /// Both sides sent their FIN.
+        TimeWait = 5 "time_wait",
+        /// A reset was seen.
+        Reset = 6 "reset",
+        /// First seen in the middle: no handshake to measure, counted as unmeasured.
+        MidStream = 7 "mid_stream",
+        /// Not TCP; packets of one direction only so far.
+        Unreplied = 8 "unreplied",
+        /// Not TCP; packets of both directions seen.
+        Replied = 9 "replied",
+        /// The client goes on after a SYN-ACK that did not pass here: direct server return or an asymmetric route.
+        HalfSeen = 10 "half_seen",
+    }
 }
 
 impl State {
-    /// The state behind a number from a map, if it is one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn from_number(number: u8) -> Option<Self> {
-        Some(match number {
-            1 => Self::SynSent,
-            2 => Self::SynReceived,
-            3 => Self::Established,
-            4 => Self::FinWait,
-            5 => Self::TimeWait,
-            6 => Self::Reset,
-            7 => Self::MidStream,
-            8 => Self::Unreplied,
-            9 => Self::Replied,
-            10 => Self::HalfSeen,
-            _ => return None,
-        })
-    }
-
-    /// Name as used on the wire.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::SynSent => "syn_sent",
-            Self::SynReceived => "syn_received",
-            Self::Established => "established",
-            Self::FinWait => "fin_wait",
-            Self::TimeWait => "time_wait",
-            Self::Reset => "reset",
-            Self::MidStream => "mid_stream",
-            Self::Unreplied => "unreplied",
-            Self::Replied => "replied",
-            Self::HalfSeen => "half_seen",
-        }
-    }
-
     /// Whether the connection is over, so that a new SYN may reuse its entry.
     #[inline(always)]
     #[must_use]
@@ -195,14 +160,5 @@ mod tests {
     fn a_connection_met_in_the_middle_is_never_called_established() {
         let (state, events) = walk(&[(Original, ACK), (Reply, ACK), (Original, ACK)]);
         assert_eq!((state, events.len()), (State::MidStream, 0));
-    }
-
-    #[test]
-    fn every_state_survives_its_number() {
-        for number in 0..=255 {
-            if let Some(state) = State::from_number(number) {
-                assert_eq!(state as u8, number);
-            }
-        }
     }
 }

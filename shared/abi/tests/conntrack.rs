@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use synscope_abi::conntrack::{self, Outcome, Sighting};
+use synscope_abi::conntrack;
 use synscope_abi::event::{EventKind, Reason, Verdict};
 use synscope_abi::flow::{Endpoint, Flow, Pending};
 use synscope_abi::packet::PROTOCOL_TCP;
+use synscope_abi::sighting::{Outcome, Sighting};
 use synscope_abi::tcp::{ACK, FIN, RST, SYN, State, is_syn, is_syn_ack};
 
 /// One five-tuple's entry, and what a program at a packet does with the outcomes.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, kv};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, KeyValueError};
+use async_nats::jetstream::{self, ErrorCode, kv};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -69,6 +70,14 @@ pub enum DocumentError {
     /// The bucket is not there.
     #[error(transparent)]
     Bucket(#[from] StreamError),
+    /// Whether there is a bucket cannot be told.
+    #[error("bucket {bucket} cannot be opened")]
+    Open {
+        /// The bucket.
+        bucket: &'static str,
+        /// What went wrong.
+        source: KeyValueError,
+    },
     /// The server did not answer.
     #[error("{key}: the server did not answer")]
     Read {
@@ -127,6 +136,16 @@ impl<D: Document> Documents<D> {
     pub async fn open(connection: &Connection) -> Result<Self, DocumentError> {
         let jetstream = jetstream::new(connection.client().clone());
         Ok(Self { store: D::BUCKET.ensure(&jetstream).await?, kind: PhantomData })
+    }
+
+    /// Opens the bucket if it is there; none where nobody made it.
+    pub async fn existing(connection: &Connection) -> Result<Option<Self>, DocumentError> {
+        let jetstream = jetstream::new(connection.client().clone());
+        match jetstream.get_key_value(D::BUCKET.name()).await {
+            Ok(store) => Ok(Some(Self { store, kind: PhantomData })),
+            Err(error) if was_never_made(&error) => Ok(None),
+            Err(source) => Err(DocumentError::Open { bucket: D::BUCKET.name(), source }),
+        }
     }
 
     /// When the bucket was made: another time is another bucket, which knows nothing of what was written before.
@@ -240,7 +259,12 @@ pub async fn follow<D: Document>(connection: &Connection, key: &str, mut each: i
             while connection.life() == life {
                 match timeout(WATCH_AGAIN, watch.next()).await {
                     Ok(Some(Ok(entry))) => tell(&entry, &mut each),
-                    Ok(Some(Err(error))) => tracing::debug!(key, %error, "watch"),
+                    // The client's streams panic when they are polled after some of their errors (async-nats 0.51,
+                    // jetstream/consumer/push.rs), so none is asked again after any.
+                    Ok(Some(Err(error))) => {
+                        tracing::debug!(key, %error, "watch");
+                        break;
+                    }
                     Ok(None) => break,
                     Err(_elapsed) => {}
                 }
@@ -248,6 +272,12 @@ pub async fn follow<D: Document>(connection: &Connection, key: &str, mut each: i
         }
         tokio::time::sleep(WATCH_AGAIN).await;
     }
+}
+
+fn was_never_made(error: &KeyValueError) -> bool {
+    let stream = std::error::Error::source(error).and_then(|source| source.downcast_ref::<GetStreamError>());
+    matches!(stream.map(GetStreamError::kind), Some(GetStreamErrorKind::JetStream(error))
+        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn tell<D: Document>(entry: &kv::Entry, each: &mut impl FnMut(Seen<D>)) {

@@ -6,7 +6,7 @@ use aya::programs::{ProgramInfo, SchedClassifier};
 
 use super::{AttachError, Attached, Hook, Mechanism};
 use crate::netlink::filters;
-use crate::netlink::links;
+use crate::netlink::links::Link;
 
 /// A program's place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,17 +32,16 @@ impl Place {
 
 impl Attached {
     /// Its place among the programs of this hook; none when somebody took it off.
-    pub fn place(&self, interface: &str, hook: Hook) -> Result<Option<Place>, AttachError> {
-        let wrong = |source| AttachError::Order { interface: interface.to_owned(), source };
+    pub fn place(&self, interface: &Link, hook: Hook) -> Result<Option<Place>, AttachError> {
+        let wrong = |source| AttachError::Order { interface: interface.name.clone(), source };
         let programs: Vec<_> = match self.mechanism() {
             Mechanism::Tcx => {
-                let query = SchedClassifier::query_tcx(interface, hook.attach_type());
+                let query = SchedClassifier::query_tcx(&interface.name, hook.attach_type());
                 let (_revision, programs) = query.map_err(|source| wrong(io::Error::other(source)))?;
                 programs.iter().map(tcx_program).collect()
             }
             Mechanism::Clsact { .. } => {
-                let link = links::named(interface).map_err(wrong)?;
-                let filters = filters::all(link.index, hook == Hook::Ingress).map_err(wrong)?;
+                let filters = filters::all(interface.index, hook == Hook::Ingress).map_err(wrong)?;
                 filters.iter().map(|filter| (filter.program, filter_name(filter))).collect()
             }
         };

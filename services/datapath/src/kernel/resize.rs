@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use aya::Pod;
 use aya::maps::{ArrayOfMaps, MapError};
-use synscope_abi::CONNTRACK_ENTRIES_MAX;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::{CURRENT, RETIRING, TABLE_SLOTS};
+use synscope_abi::{CONNTRACK_ENTRIES_MAX, NO_PREALLOC};
 
 use super::{FLOWS_V4, FLOWS_V6, Kernel, KernelError, Table, memory};
 
-const BPF_F_NO_PREALLOC: u32 = 1;
 /// Passes over retiring tables at most; one is enough unless entries come faster than they are moved.
 const PASSES: u32 = 8;
 /// Capacity of the empty table in a retiring slot that is free: the smallest possible.
@@ -165,5 +164,5 @@ where
     if let Some(left) = memory::left().filter(|left| *left < needed) {
         return Err(KernelError::Memory { name, entries, needed_mib: needed >> 20, left_mib: left >> 20 });
     }
-    Table::<N>::create(entries, BPF_F_NO_PREALLOC).map_err(|source| KernelError::Map { name, source })
+    Table::<N>::create(entries, NO_PREALLOC).map_err(|source| KernelError::Map { name, source })
 }

@@ -1,22 +1,31 @@
 //! Going through whole tables: inside the kernel where it can (5.13), else by batches of keys read here.
 
 use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
+use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::ProgramError;
 use synscope_abi::batch::{BATCH_KEYS, Batch, TASK_EXPIRE, TASK_MOVE};
 use synscope_abi::flow::{Flow, FlowKey, Pending, PendingKey};
 use synscope_abi::settings::{RETIRING, TABLE_SLOTS};
 
-use crate::batch;
-
 use super::{FLOWS_V4, FLOWS_V6, Kernel, KernelError};
+use crate::batch;
 
 /// Sweeps, inside the kernel.
 const SWEEPS: [&str; 2] = ["sweep_v4", "sweep_v6"];
 /// What moves entries to another table, inside the kernel.
 const RETIRES: [&str; 2] = ["retire_v4", "retire_v6"];
-/// What does the work of both on keys it is given.
-const BATCHES: [&str; 4] = ["batch_v4", "batch_v6", "batch_pending_v4", "batch_pending_v6"];
+/// What does the work of both on keys it is given, and the map that they are put into.
+#[derive(Clone, Copy)]
+struct OnKeys {
+    program: &'static str,
+    map: &'static str,
+}
+const FLOWS: [OnKeys; 2] =
+    [OnKeys { program: "batch_v4", map: "BATCH_V4" }, OnKeys { program: "batch_v6", map: "BATCH_V6" }];
+const PENDING: [OnKeys; 2] = [
+    OnKeys { program: "batch_pending_v4", map: "BATCH_PENDING_V4" },
+    OnKeys { program: "batch_pending_v6", map: "BATCH_PENDING_V6" },
+];
 
 /// Entries that one run moves: about 20 ms, during which its CPU does nothing else but interrupts. What was moved is not
 /// in the way of the next run.
@@ -31,8 +40,8 @@ impl Kernel {
                 Err(ProgramError::LoadError { io_error, .. }) => {
                     self.walks_inside = false;
                     self.degradations.push(format!(
-                        "sweeping and resizing tables takes a system call per entry: the kernel refused {name} \
-                         ({io_error}), it can walk tables by itself from 5.13 on"
+                        "sweeping and resizing tables takes two system calls per {BATCH_KEYS} entries: the kernel \
+                         refused {name} ({io_error}), it can walk tables by itself from 5.13 on"
                     ));
                     return self.load_batches();
                 }
@@ -43,7 +52,7 @@ impl Kernel {
     }
 
     fn load_batches(&mut self) -> Result<(), KernelError> {
-        for name in BATCHES {
+        for name in FLOWS.into_iter().chain(PENDING).map(|on_keys| on_keys.program) {
             self.raw(name)?.load().map_err(|source| KernelError::Program { name, source })?;
         }
         Ok(())
@@ -64,26 +73,30 @@ impl Kernel {
         &self,
         name: &'static str,
         slot: u32,
-        see: impl FnMut(&FlowKey<N>, &Flow),
+        mut see: impl FnMut(&FlowKey<N>, &Flow),
     ) -> Result<(), KernelError>
     where
         FlowKey<N>: Pod,
     {
-        batch::each(&self.table_info(name, slot)?, see).map_err(|source| KernelError::Read { name, source })
+        each(name, &self.table_info(name, slot)?, |key, flow| {
+            see(key, flow);
+            Ok(())
+        })
     }
 
     pub(super) fn sweep_tables(&self) -> Result<(), KernelError> {
         if self.walks_inside {
             return SWEEPS.into_iter().try_for_each(|name| self.run(name));
         }
+        let ([flows_v4, flows_v6], [pending_v4, pending_v6]) = (FLOWS, PENDING);
         for slot in 0..TABLE_SLOTS {
-            self.by_batches("BATCH_V4", "batch_v4", TASK_EXPIRE, self.table::<4>(FLOWS_V4, slot)?.keys())?;
-            self.by_batches("BATCH_V6", "batch_v6", TASK_EXPIRE, self.table::<16>(FLOWS_V6, slot)?.keys())?;
+            let (v4, v6) = (self.table_info(FLOWS_V4, slot)?, self.table_info(FLOWS_V6, slot)?);
+            self.by_batches::<FlowKey<4>, Flow>(FLOWS_V4, &v4, flows_v4, TASK_EXPIRE)?;
+            self.by_batches::<FlowKey<16>, Flow>(FLOWS_V6, &v6, flows_v6, TASK_EXPIRE)?;
         }
-        let pending = self.pending::<4>("PENDING_V4")?;
-        self.by_batches("BATCH_PENDING_V4", "batch_pending_v4", TASK_EXPIRE, pending.keys())?;
-        let pending = self.pending::<16>("PENDING_V6")?;
-        self.by_batches("BATCH_PENDING_V6", "batch_pending_v6", TASK_EXPIRE, pending.keys())
+        let (v4, v6) = (self.pending_info("PENDING_V4")?, self.pending_info("PENDING_V6")?);
+        self.by_batches::<PendingKey<4>, Pending>("PENDING_V4", &v4, pending_v4, TASK_EXPIRE)?;
+        self.by_batches::<PendingKey<16>, Pending>("PENDING_V6", &v6, pending_v6, TASK_EXPIRE)
     }
 
     /// One pass over the retiring tables: their entries move into the one in use.
@@ -105,38 +118,36 @@ impl Kernel {
                 }
             }
         }
-        let (map, program) = if N == 4 { ("BATCH_V4", "batch_v4") } else { ("BATCH_V6", "batch_v6") };
-        RETIRING
-            .into_iter()
-            .try_for_each(|slot| self.by_batches(map, program, TASK_MOVE, self.table::<N>(name, slot)?.keys()))
+        let [v4, v6] = FLOWS;
+        RETIRING.into_iter().try_for_each(|slot| {
+            let on_keys = if N == 4 { v4 } else { v6 };
+            self.by_batches::<FlowKey<N>, Flow>(name, &self.table_info(name, slot)?, on_keys, TASK_MOVE)
+        })
     }
 
-    /// Hands keys to a program, [`BATCH_KEYS`] at a time. The program looks each one up and decides.
-    fn by_batches<K: Pod>(
+    /// Hands a table's keys to a program, [`BATCH_KEYS`] at a time. The program looks each one up and decides.
+    fn by_batches<K: Pod, V: Pod>(
         &self,
-        map: &'static str,
-        program: &'static str,
+        name: &'static str,
+        table: &MapInfo,
+        OnKeys { program, map }: OnKeys,
         task: u32,
-        keys: impl Iterator<Item = Result<K, MapError>>,
     ) -> Result<(), KernelError> {
-        let wrong = |name: &'static str| move |source| KernelError::Map { name, source };
         let mut place = self.again::<Batch<K>>(map)?;
         let mut hand_over = |named: &[K]| {
             let Some(batch) = Batch::of(task, named) else { return Ok(()) };
-            place.set(0, batch, 0).map_err(wrong(map))?;
+            place.set(0, batch, 0).map_err(|source| KernelError::Map { name: map, source })?;
             self.run(program)
         };
         let mut named = Vec::with_capacity(BATCH_KEYS);
-        // The key that the walk stands on stays in the table until the walk is past it, else the kernel begins anew.
-        let mut stands_on = None;
-        for key in keys {
-            named.extend(stands_on.replace(key.map_err(wrong("FLOWS"))?));
+        each(name, table, |key, _value: &V| {
+            named.push(*key);
             if named.len() == BATCH_KEYS {
                 hand_over(&named)?;
                 named.clear();
             }
-        }
-        named.extend(stands_on);
+            Ok(())
+        })?;
         hand_over(&named)
     }
 
@@ -148,14 +159,17 @@ impl Kernel {
         Array::try_from(Map::Array(handle)).map_err(wrong)
     }
 
-    fn pending<const N: usize>(
-        &self,
-        name: &'static str,
-    ) -> Result<HashMap<&MapData, PendingKey<N>, Pending>, KernelError>
-    where
-        PendingKey<N>: Pod,
-    {
-        let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        HashMap::try_from(map).map_err(|source| KernelError::Map { name, source })
+    fn pending_info(&self, name: &'static str) -> Result<MapInfo, KernelError> {
+        let Some(Map::HashMap(table)) = self.ebpf.map(name) else { return Err(KernelError::Missing(name)) };
+        table.info().map_err(|source| KernelError::Map { name, source })
     }
+}
+
+/// The entries of a table of this name, until `see` fails.
+fn each<K: Pod, V: Pod>(
+    name: &'static str,
+    table: &MapInfo,
+    see: impl FnMut(&K, &V) -> Result<(), KernelError>,
+) -> Result<(), KernelError> {
+    batch::each(table, |source| KernelError::Read { name, source }, see)
 }

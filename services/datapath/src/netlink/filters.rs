@@ -65,6 +65,16 @@ pub fn all(index: u32, ingress: bool) -> io::Result<Vec<Filter>> {
     Ok(filters)
 }
 
+/// Whether there are any on an interface, also of chains that packets reach by a jump.
+pub fn any(index: u32) -> io::Result<bool> {
+    for parent in [INGRESS, EGRESS] {
+        if !list(RTM_GETTFILTER, &about(index, 0, parent))?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Removes the clsact queueing discipline of an interface.
 pub fn remove_clsact(index: u32) -> io::Result<()> {
     change(RTM_DELQDISC, &about(index, CLSACT_HANDLE, CLSACT))

@@ -54,6 +54,11 @@ impl Sampler {
             ..NodeSignals::default()
         }
     }
+
+    /// Which maps the latest sample does not tell of, and why.
+    pub fn maps_left_out(&self) -> Option<&str> {
+        self.maps.left_out()
+    }
 }
 
 /// One source of all namespaces; not observed when it could be read in none of them.

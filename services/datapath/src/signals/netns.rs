@@ -1,8 +1,8 @@
 //! The sources that each network namespace has for itself.
 //!
-//! Reads: the files of [`nf_conntrack`] and [`tcp`], and the interfaces' names. Cost: a short thread per
-//! namespace, some 70 µs, because a namespace is a thread's property. Kernels: all. Not observed: a namespace that cannot be entered or has vanished is left out, and the
-//! log says so once.
+//! Reads: the files of [`nf_conntrack`] and [`tcp`], and the interfaces' names. Cost: a short thread per namespace, some
+//! 70 µs, because a namespace is a thread's property. Kernels: all. Not observed: a namespace that cannot be entered or has
+//! vanished is left out, and the log says so once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;

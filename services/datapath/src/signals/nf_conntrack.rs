@@ -2,7 +2,8 @@
 //!
 //! Reads: `/proc/sys/net/netfilter/nf_conntrack_{count,max}` and `/proc/thread-self/net/stat/nf_conntrack`. Cost: three
 //! small files, some 25 µs. Unit: entries now and at most; events since the namespace was made. Kernels: all; one without
-//! the module tracks and drops nothing, which is an observation. Not observed: the files are there and cannot be read.
+//! the module tracks and drops nothing, which is an observation, and told as no table at all. Not observed: the module is
+//! there, or it cannot be told whether it is, and its files cannot be read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,15 +12,16 @@ use synscope_bus::message::signal::NfConntrack;
 
 use super::text;
 
-/// There when the module is.
-const LIMIT: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// Modules that are loaded or built in, as far as they have parameters; this one has.
+const MODULES: &str = "/sys/module";
 const COUNTERS: &str = "/proc/thread-self/net/stat/nf_conntrack";
 /// A gauge among the counters, the same on each line; the count is read elsewhere.
 const GAUGE: &str = "entries";
 
 /// Reads this thread's namespace, whose inode is `netns`; none when the module is not loaded.
 pub fn read(netns: u64) -> Result<Option<NfConntrack>, String> {
-    if !Path::new(LIMIT).exists() && Path::new("/proc/sys/net").exists() {
+    let modules = Path::new(MODULES);
+    if modules.exists() && !modules.join("nf_conntrack").exists() {
         return Ok(None);
     }
     let number = |name: &str| {

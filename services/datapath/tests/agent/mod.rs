@@ -1,14 +1,15 @@
 //! One agent as a process, for tests of the whole service.
 
+use std::fmt::Debug;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use synscope_bus::command::datapath::{GetStatus, Status};
 use synscope_bus::command::{ask, ask_health};
 use synscope_bus::connection::Connection;
-use synscope_bus::life::Phase;
+use synscope_bus::life::{Health, Phase};
 use tokio::time::timeout;
 
 use crate::nats::free_port;
@@ -70,7 +71,7 @@ impl Agent {
     pub(crate) fn terminate(&mut self) -> Duration {
         let mut child = self.child.take().unwrap();
         let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(child.wait().unwrap().success());
         start.elapsed()
@@ -100,13 +101,23 @@ impl Drop for Agent {
     }
 }
 
-pub(crate) async fn ready(connection: &Connection) {
-    let ready = async {
-        while !ask_health(connection, "datapath", NODE).await.is_ok_and(|health| health.phase == Phase::Ready) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Looks until what is seen is enough, and tells it.
+pub(crate) async fn until<T: Debug>(what: &str, mut look: impl AsyncFnMut() -> T, enough: impl Fn(&T) -> bool) -> T {
+    let start = Instant::now();
+    loop {
+        let seen = look().await;
+        if enough(&seen) {
+            return seen;
         }
-    };
-    timeout(DEADLINE, ready).await.expect("the service gets ready");
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}, last seen {seen:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) async fn ready(connection: &Connection) {
+    let health = async || ask_health(connection, "datapath", NODE).await;
+    let is_ready = |health: &Result<Health, _>| health.as_ref().is_ok_and(|health| health.phase == Phase::Ready);
+    until("the service gets ready", health, is_ready).await.unwrap();
 }
 
 pub(crate) async fn status(connection: &Connection) -> Status {

@@ -8,7 +8,7 @@ use synscope_abi::tcp::ACK;
 use synscope_datapath::kernel::{Kernel, Mode, OnFull, Options};
 
 use crate::netns::Line;
-use crate::wire::{DEADLINE, connect, listen, observe_on_wire, small, wait_for};
+use crate::wire::{DEADLINE, connect, listen, observe_interface, observe_on_wire, small, wait_for};
 use crate::{drain, from_client, run, syn};
 
 /// `TC_ACT_UNSPEC`: the next program decides.
@@ -72,6 +72,26 @@ fn a_full_ipv6_table_drops_syns_and_nothing_else() {
     kernel.resize_v6(8).unwrap();
     assert_eq!(run(&mut kernel, &syn(2, 80)), NEXT);
     assert_eq!(kernel.counter(Counter::PendingAdopted).unwrap(), 1);
+}
+
+/// Both ends on one node: the SYN finds no room at each place it passes.
+#[test]
+fn a_refused_syn_that_passes_two_interfaces_is_told_and_counted_once() {
+    let line = Line::new("twice");
+    line.bridge();
+    let mut kernel = Kernel::load(&small(1)).unwrap();
+    run(&mut kernel, &syn(1, 7));
+    let mut ring = kernel.take_events().unwrap();
+    let _attached = ["c", "s"].map(|interface| observe_interface(&mut kernel, &line, interface));
+    let _listener = listen(&line, 8080);
+    connect(&line, 8080, DEADLINE).unwrap();
+
+    let mut seen = Vec::new();
+    drain(&mut ring, &mut seen);
+    seen.retain(|event| event.server_port == [0x1f, 0x90]);
+    assert_eq!(seen.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Refused as u8]);
+    assert!(kernel.counter(Counter::InsertFull).unwrap() >= 2, "it passed both");
+    assert_eq!(kernel.counter(Counter::PendingStored).unwrap(), 1);
 }
 
 /// The main job in small: a refused SYN has no entry, and yet the connection's true latency and retries are known.

@@ -13,6 +13,7 @@ use synscope_abi::event::{Event, EventKind};
 use synscope_abi::tcp::State;
 use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::kernel::Kernel;
+use synscope_datapath::netlink::links;
 
 use crate::drain;
 use crate::netns::{Line, ip, within};
@@ -139,7 +140,8 @@ fn where_only_the_client_passes_the_connection_is_half_seen_and_not_measured() {
     line.bridge();
     let mut kernel = Kernel::load(&small(64)).unwrap();
     let mut ring = kernel.take_events().unwrap();
-    let _attached = within(&line.wire, || attach::first(&mut kernel, "c", Hook::Ingress, None).unwrap());
+    let _attached =
+        within(&line.wire, || attach::first(&mut kernel, &links::named("c").unwrap(), Hook::Ingress, None).unwrap());
     let listener = listen(&line, 8080);
     let mut client = connect(&line, 8080, DEADLINE).unwrap();
     let _server = listener.accept().unwrap();
@@ -164,7 +166,8 @@ fn where_only_the_server_passes_the_connection_is_counted_as_unmeasured() {
     line.bridge();
     let mut kernel = Kernel::load(&small(64)).unwrap();
     let mut ring = kernel.take_events().unwrap();
-    let _attached = within(&line.wire, || attach::first(&mut kernel, "c", Hook::Egress, None).unwrap());
+    let _attached =
+        within(&line.wire, || attach::first(&mut kernel, &links::named("c").unwrap(), Hook::Egress, None).unwrap());
     let _listener = listen(&line, 8080);
     let client = connect(&line, 8080, DEADLINE).unwrap();
     let mut seen = Vec::new();

@@ -4,6 +4,8 @@
 
 #[path = "../netns/mod.rs"]
 mod netns;
+#[path = "../pins/mod.rs"]
+mod pins;
 #[path = "../wire/mod.rs"]
 mod wire;
 
@@ -11,7 +13,6 @@ mod full;
 mod handshake;
 mod parser;
 mod pending;
-mod pins;
 mod resize;
 mod reuse;
 mod sweep;

@@ -13,10 +13,11 @@ use frames::{Frame, damaged, frames};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use socket2::{Domain, Socket, Type};
-use synscope_abi::conntrack::{self, Sighting};
+use synscope_abi::conntrack;
 use synscope_abi::counter::Counter;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::packet::{self, Addresses, Packet};
+use synscope_abi::sighting::Sighting;
 use synscope_datapath::kernel::{Kernel, Table};
 
 use crate::netns::{Line, within};

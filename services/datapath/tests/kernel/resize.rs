@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use synscope_abi::NO_PREALLOC;
 use synscope_abi::counter::Counter;
 use synscope_abi::settings::{CURRENT, RETIRING};
 use synscope_abi::timeout::Timeouts;
@@ -98,8 +99,7 @@ fn put(pins: &Pins, slot: u32, table: &Table<4>) {
 }
 
 fn new_table(entries: u32) -> Table<4> {
-    const BPF_F_NO_PREALLOC: u32 = 1;
-    Table::create(entries, BPF_F_NO_PREALLOC).unwrap()
+    Table::create(entries, NO_PREALLOC).unwrap()
 }
 
 /// Keys in all three slots.
@@ -121,6 +121,11 @@ fn with_leftovers(pins: &Pins) -> Kernel {
     kernel.sweep().unwrap();
     assert_eq!(kernel.table_v4().unwrap().keys().count(), 10, "as many as there is room for");
     assert_eq!((old.keys().count(), everywhere(&kernel)), (30, 40));
+    let [moved, failed] = [Counter::Moved, Counter::MoveFailed].map(|counter| kernel.counter(counter).unwrap());
+    assert_eq!(moved, 10);
+    // One walk moves, the next one nothing.
+    let walks_inside = kernel.degradations().is_empty();
+    assert_eq!(failed, if walks_inside { 2 } else { 60 }, "a walk ends where there is no room");
     kernel
 }
 
@@ -175,13 +180,13 @@ fn two_resizes_without_room_end_in_a_clear_refusal() {
 #[test]
 fn a_resize_that_death_interrupted_is_finished_at_the_next_start() {
     type Death = fn(&Pins, &Table<4>);
-    let deaths: [(&str, u32, Death); 3] = [
-        ("before the new table is in use", 64, |pins, old| put(pins, RETIRING[1], old)),
-        ("before the entries have moved", 128, |pins, old| {
+    let deaths: [(&str, u32, u64, Death); 3] = [
+        ("before the new table is in use", 64, 0, |pins, old| put(pins, RETIRING[1], old)),
+        ("before the entries have moved", 128, 50, |pins, old| {
             put(pins, RETIRING[1], old);
             put(pins, CURRENT, &new_table(128));
         }),
-        ("when some have moved", 128, |pins, old| {
+        ("when some have moved", 128, 30, |pins, old| {
             let mut new = new_table(128);
             let moved: Vec<_> = old.iter().take(20).map(Result::unwrap).collect();
             for (key, flow) in &moved {
@@ -191,7 +196,7 @@ fn a_resize_that_death_interrupted_is_finished_at_the_next_start() {
             put(pins, CURRENT, &new);
         }),
     ];
-    for (when, capacity, death) in deaths {
+    for (when, capacity, moves, death) in deaths {
         let pins = Pins::new("death");
         let mut kernel = Kernel::load(&pinned(&pins, 64)).unwrap();
         for port in 1..=50 {
@@ -204,6 +209,7 @@ fn a_resize_that_death_interrupted_is_finished_at_the_next_start() {
         let [fill, _] = kernel.fill().unwrap();
         assert_eq!((fill.live, fill.max), (50, capacity.into()), "{when}");
         assert_eq!(kernel.table_v4().unwrap().keys().count(), 50, "{when}: none is left elsewhere");
+        assert_eq!(kernel.counter(Counter::Moved).unwrap(), moves, "{when}: those that were there have not moved");
         for port in 1..=50 {
             run(&mut kernel, &syn(port, 7));
         }

@@ -86,6 +86,15 @@ fn a_reset_makes_room_for_the_second_syns_next_copy() {
 }
 
 #[test]
+fn a_second_syn_that_passes_two_places_waits_once() {
+    let mut kernel = established();
+    for place in ["ingress", "egress"] {
+        pass(&mut kernel, place, &syn(PORT, SECOND));
+    }
+    assert_eq!(counts(&kernel, &[Counter::SynOverLive, Counter::SeenElsewhere]), [1, 1]);
+}
+
+#[test]
 fn an_answer_to_nothing_known_changes_nothing_and_is_counted() {
     let mut kernel = established();
     let first = entry(&kernel);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use synscope_datapath::attach::{self, Hook};
 use synscope_datapath::kernel::{Kernel, Options};
+use synscope_datapath::netlink::links;
 
 use crate::netns::{Line, within};
 
@@ -50,5 +51,8 @@ pub(crate) fn observe_on_wire(kernel: &mut Kernel, line: &Line) -> Vec<attach::A
 }
 
 pub(crate) fn observe_interface(kernel: &mut Kernel, line: &Line, interface: &str) -> Vec<attach::Attached> {
-    within(&line.wire, || Hook::ALL.map(|hook| attach::first(kernel, interface, hook, None).unwrap()).into())
+    within(&line.wire, || {
+        let interface = links::named(interface).unwrap();
+        Hook::ALL.map(|hook| attach::first(kernel, &interface, hook, None).unwrap()).into()
+    })
 }

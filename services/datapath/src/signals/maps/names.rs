@@ -94,28 +94,20 @@ mod tests {
         MapData::create(aya_obj::Map::new_from_params(HASH, key, value, 1, 0), STAND_ALONE, None).unwrap()
     }
 
-    struct Folder(PathBuf);
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            fs::remove_dir_all(&self.0).expect("the pins can be removed");
-        }
-    }
-
     #[test]
     fn maps_are_told_from_the_programs_pinned_beside_them() {
-        let folder = Folder(format!("/sys/fs/bpf/synscope-test-pins-{}", std::process::id()).into());
-        let deep = folder.0.join("tc/globals");
+        let folder = tempfile::Builder::new().prefix("synscope-test-").tempdir_in("/sys/fs/bpf").unwrap();
+        let deep = folder.path().join("tc/globals");
         fs::create_dir_all(&deep).unwrap();
         let mut ebpf = Ebpf::load(BEHIND).unwrap();
         let program: &mut SchedClassifier = ebpf.program_mut("drop_all").unwrap().try_into().unwrap();
         program.load().unwrap();
-        program.pin(folder.0.join("a_program_of_a_long_name")).unwrap();
+        program.pin(folder.path().join("a_program_of_a_long_name")).unwrap();
         let map = stand_alone::<u32, u64>();
         map.pin(deep.join("cilium_policy_v2_00042")).unwrap();
 
         let id = map.info().unwrap().id();
-        assert_eq!(pinned(&folder.0), BTreeMap::from([(id, "cilium_policy_v2_00042".to_owned())]));
+        assert_eq!(pinned(folder.path()), BTreeMap::from([(id, "cilium_policy_v2_00042".to_owned())]));
     }
 
     #[test]
