@@ -26,6 +26,7 @@ pub mod preprocess;
 pub mod print;
 pub mod render;
 pub mod run;
+pub mod settings;
 pub mod source;
 pub mod tracefs;
 pub mod typed;

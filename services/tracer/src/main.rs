@@ -13,6 +13,7 @@ use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
 use synscope_tracer::render::render_all;
 use synscope_tracer::run::{RunError, run};
+use synscope_tracer::settings::Settings;
 use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
 use synscope_tracer::{Environment, check, parse};
@@ -61,7 +62,13 @@ fn main() -> ExitCode {
 fn act(action: &Action) -> Result<ExitCode> {
     let (Action::Run(chosen) | Action::Check(chosen) | Action::Listing(chosen)) = action;
     let (source, parameters) = source(chosen)?;
-    let Some((script, lowered)) = compile(&source, parameters) else { return Ok(ExitCode::FAILURE) };
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let (settings, remarks) = Settings::from_environment(variables)?;
+    remarks.iter().for_each(|remark| write_error(&format!("warning: {remark}\n")));
+    let Some((script, lowered)) = compile(&source, &Environment::new(parameters, settings)) else {
+        return Ok(ExitCode::FAILURE);
+    };
     match action {
         Action::Check(_) => match verify(&script, &lowered) {
             Ok(()) => Ok(ExitCode::SUCCESS),
@@ -93,11 +100,11 @@ fn source(chosen: &Chosen) -> Result<(Source, Vec<String>)> {
 }
 
 /// The script ready to run; what is wrong with it is said.
-fn compile(source: &Source, parameters: Vec<String>) -> Option<(Script, Lowered)> {
+fn compile(source: &Source, environment: &Environment) -> Option<(Script, Lowered)> {
     let parsed = parse(source);
     report(&parsed.diagnostics, source);
     let program = parsed.program?;
-    let checked = check(&program, &Environment::new(parameters));
+    let checked = check(&program, environment);
     report(&checked.diagnostics, source);
     let script = checked.script?;
     match lower(&script) {

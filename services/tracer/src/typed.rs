@@ -5,6 +5,7 @@ use std::sync::Arc;
 use synscope_btf::{Btf, TypeId};
 
 use crate::format::Format;
+use crate::settings::Settings;
 use crate::source::Span;
 use crate::types::{Access, Aggregate, Space, Type};
 
@@ -26,24 +27,6 @@ pub struct Script {
     pub outputs: Vec<Output>,
     /// What its `config` block and the environment set.
     pub settings: Settings,
-}
-
-/// Settings of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Keys that a map holds at most.
-    pub max_map_keys: u32,
-    /// Bytes that `str` reads at most, with the zero at the end.
-    pub max_strlen: u32,
-    /// Whether maps are printed when the trace ends.
-    pub print_maps_on_exit: bool,
-}
-
-impl Default for Settings {
-    /// bpftrace's own.
-    fn default() -> Self {
-        Self { max_map_keys: 4096, max_strlen: 1024, print_maps_on_exit: true }
-    }
 }
 
 /// A map.

@@ -25,8 +25,9 @@ use synscope_btf::{BtfError, Kernel};
 use crate::ast;
 use crate::attach;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::settings::{Outcome, Settings};
 use crate::source::Span;
-use crate::typed::{Output, Probe, Script, Settings};
+use crate::typed::{Output, Probe, Script};
 use crate::types::Type;
 
 /// What came of checking a script.
@@ -49,9 +50,9 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// A script's parameters, and all else as usual.
-    pub fn new(parameters: Vec<String>) -> Self {
-        Self { parameters, ..Self::default() }
+    /// A script's parameters, and settings from outside.
+    pub fn new(parameters: Vec<String>, settings: Settings) -> Self {
+        Self { parameters, settings, ..Self::default() }
     }
 
     /// The kernel's types, read when the first script needs them.
@@ -62,9 +63,6 @@ impl Environment {
 
 /// Rounds until types must have settled: they only grow, and each round settles at least one.
 const MAX_ROUNDS: usize = 32;
-
-/// Probes that a script may make: each wildcard match is one.
-pub const MAX_PROBES: usize = 1024;
 
 /// Checks a script.
 pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
@@ -192,27 +190,17 @@ impl<'e> Checker<'e> {
     /// The `config` block.
     fn config(&mut self, program: &ast::Program) {
         for entry in program.config.iter().flat_map(|config| &config.entries) {
-            let number = match &entry.value {
-                ast::ConfigValue::Int(number) => Some(*number),
-                ast::ConfigValue::Bool(value) => Some(u64::from(*value)),
-                ast::ConfigValue::Text(_) => None,
-            };
-            let in_range = |low: u32, high: u32| {
-                number.and_then(|number| u32::try_from(number).ok()).filter(|number| (low..=high).contains(number))
-            };
-            let (done, range) = match entry.key.text.as_str() {
-                "max_map_keys" => {
-                    (in_range(1, 1 << 24).map(|number| self.settings.max_map_keys = number), "1 to 16777216")
+            let name = &entry.key.text;
+            match self.settings.set(name, &entry.value) {
+                // What is unknown was said when it was read.
+                Outcome::Set | Outcome::Unknown => {}
+                Outcome::Refused(range) => {
+                    self.error("setting-value", format!("`{name}` is {range}"), entry.value_span);
                 }
-                "max_strlen" => (in_range(1, 1 << 14).map(|number| self.settings.max_strlen = number), "1 to 16384"),
-                "print_maps_on_exit" => {
-                    (in_range(0, 1).map(|number| self.settings.print_maps_on_exit = number == 1), "true or false")
+                Outcome::WithoutEffect(why) => {
+                    let message = format!("`{name}` changes nothing here");
+                    self.report(Diagnostic::warning("setting-without-effect", message, entry.key.span).because(why));
                 }
-                _ => (Some(()), ""),
-            };
-            if done.is_none() {
-                let message = format!("`{}` is {range}", entry.key.text);
-                self.error("setting-value", message, entry.value_span);
             }
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use synscope_btf::{Named, Pattern};
 
+use super::Checker;
 use super::memory::type_of;
-use super::{Checker, MAX_PROBES};
 use crate::ast::{self, Builtin, ExpressionKind as Ast, Provider, Variable};
 use crate::attach::{Attachment, Site, is_pattern};
 use crate::diagnostic::Diagnostic;
@@ -47,14 +47,16 @@ impl Checker<'_> {
     /// One probe for each attach point and each match of a pattern.
     pub(super) fn expand<'p>(&mut self, program: &'p ast::Program) -> Vec<Expanded<'p>> {
         let mut expanded = Vec::new();
+        let most = self.settings.max_probes.min(self.settings.max_bpf_progs);
         for probe in &program.probes {
             let arguments = reads_arguments(probe);
             for point in &probe.attach_points {
                 let Some(attachment) = self.attachment(point) else { continue };
                 for (target, name, context) in self.targets(&attachment, arguments, point.span) {
-                    if expanded.len() == MAX_PROBES {
-                        let message = format!("the script makes more than {MAX_PROBES} probes");
-                        self.error("too-many-probes", message, point.span);
+                    if expanded.len() == most as usize {
+                        let message = format!("the script makes more than {most} probes");
+                        let error = Diagnostic::error("too-many-probes", message, point.span);
+                        self.report(error.because("`max_probes` and `max_bpf_progs` say how many it may make"));
                         return expanded;
                     }
                     let context = Context { name: name.clone(), arguments: context };
