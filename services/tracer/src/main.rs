@@ -65,7 +65,9 @@ fn act(action: &Action) -> Result<ExitCode> {
     let variables =
         std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
     let (settings, remarks) = Settings::from_environment(variables)?;
-    remarks.iter().for_each(|remark| write_error(&format!("warning: {remark}\n")));
+    for remark in remarks {
+        write_error(&format!("warning: {remark}\n"));
+    }
     let Some((script, lowered)) = compile(&source, &Environment::new(parameters, settings)) else {
         return Ok(ExitCode::FAILURE);
     };

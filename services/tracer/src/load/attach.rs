@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::sys::{PerfEvent, open_perf_event, open_raw_tracepoint};
+use super::perf::{PerfEvent, open_perf_event};
+use super::sys::open_raw_tracepoint;
 use crate::typed::{Period, Target};
 
 /// Attaches a program. It is detached when what this gives is closed.

@@ -2,7 +2,9 @@
 
 mod attach;
 mod map;
+mod perf;
 mod ring;
+mod shared;
 mod sys;
 mod types;
 
@@ -164,7 +166,14 @@ impl Loaded {
         let own_types = several.then(|| sys::load_types(&types::of_functions(code.functions.len()))).transpose()?;
         let places = types::places(&code.functions);
         let functions = own_types.as_ref().map(|types| (types.as_fd(), places.as_slice()));
-        let program = Program { kind, name: &name, instructions: &encoded, module: None, functions };
+        let module = match &probe.target {
+            Target::RawTracepoint { typed: Some((btf, _)), .. } => btf.module_name(),
+            _ => None,
+        };
+        let module = module.map(sys::module_types).transpose();
+        let module = module.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?;
+        let module = module.as_ref().map(AsFd::as_fd);
+        let program = Program { kind, name: &name, instructions: &encoded, module, functions };
         let error = match sys::load_program(&program, None) {
             Ok(program) => return Ok(program),
             Err(error) => error,

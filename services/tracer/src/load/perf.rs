@@ -1,0 +1,78 @@
+//! Perf events: `perf_event_open(2)`.
+#![expect(unsafe_code, reason = "a system call")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use super::sys::owned;
+
+/// What a perf event counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PerfEvent {
+    /// Nanoseconds of a CPU's clock: a hit after so many.
+    ClockPeriod(u64),
+    /// The same: so many hits a second.
+    ClockRate(u64),
+    /// Hits of a tracepoint.
+    Tracepoint(u64),
+}
+
+/// Opens a perf event on one CPU and attaches a program to it.
+pub(super) fn open_perf_event(event: PerfEvent, cpu: i32, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `struct perf_event_attr` up to `PERF_ATTR_SIZE_VER0`.
+    #[repr(C)]
+    struct Event {
+        kind: u32,
+        size: u32,
+        config: u64,
+        period_or_rate: u64,
+        sample: u64,
+        read_format: u64,
+        flags: u64,
+        wake_up: u32,
+        breakpoint: u32,
+        config1: u64,
+    }
+    const SOFTWARE: u32 = 1;
+    const TRACEPOINT: u32 = 2;
+    const CPU_CLOCK: u64 = 0;
+    /// The third field is a rate.
+    const IS_RATE: u64 = 1 << 10;
+    const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
+    const SET_BPF: libc::c_ulong = 0x4004_2408;
+    const ENABLE: libc::c_ulong = 0x2400;
+    let (kind, config, period_or_rate, flags) = match event {
+        PerfEvent::ClockPeriod(period) => (SOFTWARE, CPU_CLOCK, period, 0),
+        PerfEvent::ClockRate(rate) => (SOFTWARE, CPU_CLOCK, rate, IS_RATE),
+        PerfEvent::Tracepoint(id) => (TRACEPOINT, id, 1, 0),
+    };
+    let size = u32::try_from(size_of::<Event>()).map_err(io::Error::other)?;
+    let attributes = Event {
+        kind,
+        size,
+        config,
+        period_or_rate,
+        sample: 0,
+        read_format: 0,
+        flags,
+        wake_up: 0,
+        breakpoint: 0,
+        config1: 0,
+    };
+    let (every_process, no_group) = (-1, -1);
+    // SAFETY: the attributes are as long as they say.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, every_process, cpu, no_group, CLOSE_ON_EXEC)
+    };
+    if answer < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let event = owned(answer)?;
+    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
+        // SAFETY: both take a number.
+        if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(event)
+}
