@@ -73,7 +73,18 @@ fn act(action: &Action) -> Result<ExitCode> {
     };
     match action {
         Action::Check(_) => match verify(&script, &lowered) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => {
+                let mut out = std::io::stdout().lock();
+                for probe in &script.probes {
+                    let (by, why) = probe.target.attached_as();
+                    let places = match probe.target.places() {
+                        1 => String::new(),
+                        places => format!(" at {places} functions"),
+                    };
+                    writeln!(out, "{}: {by}{places} ({why})", probe.name)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             Err(LoadError::Refused(refused)) => {
                 report(&[refused.diagnostic], &source);
                 Ok(ExitCode::FAILURE)

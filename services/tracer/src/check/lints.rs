@@ -3,7 +3,8 @@
 use super::Checker;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
-use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind, Target};
+use crate::target::Target;
+use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind};
 
 /// Events that busy machines have a hundred thousand times a second, for every packet, switch or system call.
 const FREQUENT: &[&str] = &[

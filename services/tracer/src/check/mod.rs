@@ -7,6 +7,7 @@ mod builtin;
 mod call;
 mod constants;
 mod expression;
+mod function;
 mod lints;
 mod map;
 mod memory;
@@ -14,17 +15,20 @@ mod operator;
 mod output;
 mod probe;
 mod statement;
+mod uses;
 
 pub(crate) use memory::{narrowed, read};
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use synscope_btf::{BtfError, Kernel};
 
 use crate::ast;
 use crate::attach;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::functions::{Symbols, Traceable};
 use crate::settings::{Outcome, Settings};
 use crate::source::Span;
 use crate::typed::{Output, Probe, Script};
@@ -47,6 +51,8 @@ pub struct Environment {
     /// Settings from outside the script; its own `config` block counts more.
     pub settings: Settings,
     kernel: OnceCell<Result<Kernel, BtfError>>,
+    traceable: OnceCell<io::Result<Traceable>>,
+    symbols: OnceCell<io::Result<Symbols>>,
 }
 
 impl Environment {
@@ -58,6 +64,16 @@ impl Environment {
     /// The kernel's types, read when the first script needs them.
     pub fn kernel(&self) -> Result<&Kernel, &BtfError> {
         self.kernel.get_or_init(Kernel::running).as_ref()
+    }
+
+    /// The functions that can be traced, read when a pattern is first looked for.
+    pub(crate) fn traceable(&self) -> Result<&Traceable, &io::Error> {
+        self.traceable.get_or_init(Traceable::read).as_ref()
+    }
+
+    /// The kernel's symbols, read when an address or a function without a type is first looked for.
+    pub(crate) fn symbols(&self) -> Result<&Symbols, &io::Error> {
+        self.symbols.get_or_init(Symbols::read).as_ref()
     }
 }
 
@@ -166,7 +182,7 @@ impl<'e> Checker<'e> {
                 .collect();
             probes.push(Probe {
                 target: expanded.target.clone(),
-                name: expanded.name.clone(),
+                name: expanded.context.name.clone(),
                 span: expanded.span,
                 variables,
                 predicate,

@@ -22,6 +22,7 @@ enum Command {
     TypesLoad = 18,
     TypesById = 19,
     TypesNextId = 23,
+    LinkCreate = 28,
 }
 
 /// `union bpf_attr`: each command names the offsets of what it reads (`include/uapi/linux/bpf.h`).
@@ -175,6 +176,14 @@ pub(super) enum ProgramKind {
     RawTracepoint,
     /// `BPF_PROG_TYPE_TRACING` with `BPF_TRACE_RAW_TP`, for the tracepoint of this type.
     TypedTracepoint(u32),
+    /// The same with `BPF_TRACE_FENTRY`, for the function of this type.
+    Entry(u32),
+    /// The same with `BPF_TRACE_FEXIT`.
+    Exit(u32),
+    /// `BPF_PROG_TYPE_KPROBE`.
+    Kprobe,
+    /// The same with `BPF_TRACE_KPROBE_MULTI`.
+    KprobeMulti,
 }
 
 /// Hands over types, as BTF.
@@ -255,12 +264,18 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> 
     // Without it, the helpers that read the kernel's memory are refused.
     const LICENSE: &std::ffi::CStr = c"GPL";
     const TRACE_RAW_TP: u32 = 23;
+    const TRACE_FENTRY: u32 = 24;
+    const TRACE_FEXIT: u32 = 25;
     let Program { kind, name, instructions, module, functions } = program;
     let (number, attach, type_id) = match *kind {
         ProgramKind::Tracepoint => (5, 0, 0),
         ProgramKind::PerfEvent => (7, 0, 0),
         ProgramKind::RawTracepoint => (17, 0, 0),
         ProgramKind::TypedTracepoint(id) => (26, TRACE_RAW_TP, id),
+        ProgramKind::Entry(id) => (26, TRACE_FENTRY, id),
+        ProgramKind::Exit(id) => (26, TRACE_FEXIT, id),
+        ProgramKind::Kprobe => (2, 0, 0),
+        ProgramKind::KprobeMulti => (2, TRACE_KPROBE_MULTI, 0),
     };
     let count = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     let mut attributes = Attributes::new();
@@ -286,6 +301,28 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> 
     }
     // SAFETY: instructions, places, license and log are as long as is said.
     owned(unsafe { bpf(Command::ProgramLoad, &mut attributes) }?)
+}
+
+/// `BPF_TRACE_KPROBE_MULTI`.
+const TRACE_KPROBE_MULTI: u32 = 42;
+
+/// Attaches a program to many functions at once, where they are called or where they return.
+pub(super) fn link_functions(names: &[String], exit: bool, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `BPF_F_KPROBE_MULTI_RETURN`.
+    const RETURN: u32 = 1;
+    let names: Vec<CString> =
+        names.iter().map(|name| CString::new(name.as_str())).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let pointers: Vec<*const libc::c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let count = u32::try_from(pointers.len()).map_err(io::Error::other)?;
+    let mut attributes = Attributes::new();
+    attributes
+        .descriptor(0, program)
+        .number(8, TRACE_KPROBE_MULTI)
+        .number(16, if exit { RETURN } else { 0 })
+        .number(20, count)
+        .pointer(24, pointers.as_ptr());
+    // SAFETY: there are as many pointers as is said, each to a name that ends with a zero.
+    owned(unsafe { bpf(Command::LinkCreate, &mut attributes) }?)
 }
 
 /// Attaches a program to a raw tracepoint; one with a type knows its own.

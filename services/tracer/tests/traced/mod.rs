@@ -31,7 +31,10 @@ pub(crate) fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> S
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success(), "{rest}");
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{rest}{said}");
+    assert!(!said.contains("Lost") && !said.contains("found no room"), "{said}{rest}");
     rest
 }
 
