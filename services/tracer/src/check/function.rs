@@ -39,6 +39,10 @@ const INLINED: &[(&str, &str)] = &[
     ("tcp_rcv_space_adjust", "`tcp_recvmsg` calls it"),
 ];
 
+/// Where functions may be that the kernel's source has and its symbols do not.
+const ELSEWHERE: &str =
+    "if the kernel's source has it, the compiler put it into its callers, or its module is not loaded";
+
 /// What a script asks for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'w> {
@@ -200,10 +204,8 @@ impl Checker<'_> {
         }
         let near = symbols.near(name).map(str::to_owned);
         match near {
-            Some(near) => {
-                error.because(format!("one is called `{near}`")).because("or the compiler put it into its callers")
-            }
-            None => error.because("if the kernel's source has it, the compiler put it into its callers"),
+            Some(near) => error.because(format!("one is called `{near}`")).because(ELSEWHERE),
+            None => error.because(ELSEWHERE),
         }
     }
 

@@ -132,6 +132,26 @@ impl Checker<'_> {
         arguments.iter().find(|argument| argument.offset == offset).map(|argument| &argument.ty)
     }
 
+    /// Warns of `(struct sk_buff *)arg1` where the kernel's types know that argument as another struct's pointer.
+    fn argument_taken_for_another(&mut self, wanted: &Type, value: &Expression) {
+        let record = |ty: &Type| match ty {
+            Type::Pointer { to, .. } => matches!(**to, Type::Record(_)).then(|| (**to).clone()),
+            _ => None,
+        };
+        let (Some(wanted), Some(known)) = (record(wanted), self.argument_type(value).and_then(record)) else { return };
+        if wanted == known {
+            return;
+        }
+        let Arguments::Values(arguments) = &self.probe.arguments else { return };
+        let right = arguments.iter().position(|argument| record(&argument.ty).as_ref() == Some(&wanted));
+        let message = format!("this argument of `{}` is `{known} *`, not `{wanted} *`", self.probe.name);
+        let warning = Diagnostic::warning("argument-type", message, value.span);
+        self.report(match right {
+            Some(index) => warning.suggest(value.span, format!("arg{index}"), "this one is"),
+            None => warning.because("the kernel's types say so; what is read through it means nothing"),
+        });
+    }
+
     /// `*value`.
     pub(super) fn dereference(&mut self, value: Expression, span: Span) -> Expression {
         match &value.ty {
@@ -211,6 +231,7 @@ impl Checker<'_> {
                 Expression { span, ty, kind }
             }
             (from, Type::Pointer { .. }) if from.is_integral() => {
+                self.argument_taken_for_another(&ty, &value);
                 let access = match (from, self.argument_type(&value)) {
                     (Type::Pointer { access: Access::User, .. }, _) => Some(Access::User),
                     // The verifier knows this argument as what the script takes it for.

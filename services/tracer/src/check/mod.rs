@@ -89,6 +89,7 @@ pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
     }
     let expanded = checker.expand(program);
     let fixed = std::mem::take(&mut checker.diagnostics);
+    checker.incomplete = fixed.has_errors();
     let mut probes = Vec::new();
     for round in 0..MAX_ROUNDS {
         checker.last = round + 1 == MAX_ROUNDS;
@@ -128,6 +129,8 @@ struct Checker<'e> {
     outputs: Vec<Output>,
     /// Where fields in network byte order are read.
     big_endian: BTreeSet<Span>,
+    /// Whether probes are missing that could not be found.
+    incomplete: bool,
     /// Whether what is unknown now will stay so.
     last: bool,
     probe: probe::Context,
@@ -149,6 +152,7 @@ impl<'e> Checker<'e> {
             variables: BTreeMap::new(),
             outputs: Vec::new(),
             big_endian: BTreeSet::new(),
+            incomplete: false,
             last: false,
             probe: probe::Context::default(),
             number: 0,
