@@ -13,6 +13,7 @@ use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
 use synscope_tracer::render::render_all;
 use synscope_tracer::run::{RunError, run};
+use synscope_tracer::settings::Settings;
 use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
 use synscope_tracer::{Environment, check, parse};
@@ -61,10 +62,29 @@ fn main() -> ExitCode {
 fn act(action: &Action) -> Result<ExitCode> {
     let (Action::Run(chosen) | Action::Check(chosen) | Action::Listing(chosen)) = action;
     let (source, parameters) = source(chosen)?;
-    let Some((script, lowered)) = compile(&source, parameters) else { return Ok(ExitCode::FAILURE) };
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let (settings, remarks) = Settings::from_environment(variables)?;
+    for remark in remarks {
+        write_error(&format!("warning: {remark}\n"));
+    }
+    let Some((script, lowered)) = compile(&source, &Environment::new(parameters, settings)) else {
+        return Ok(ExitCode::FAILURE);
+    };
     match action {
         Action::Check(_) => match verify(&script, &lowered) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => {
+                let mut out = std::io::stdout().lock();
+                for probe in &script.probes {
+                    let (by, why) = probe.target.attached_as();
+                    let places = match probe.target.places() {
+                        1 => String::new(),
+                        places => format!(" at {places} functions"),
+                    };
+                    writeln!(out, "{}: {by}{places} ({why})", probe.name)?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             Err(LoadError::Refused(refused)) => {
                 report(&[refused.diagnostic], &source);
                 Ok(ExitCode::FAILURE)
@@ -93,11 +113,11 @@ fn source(chosen: &Chosen) -> Result<(Source, Vec<String>)> {
 }
 
 /// The script ready to run; what is wrong with it is said.
-fn compile(source: &Source, parameters: Vec<String>) -> Option<(Script, Lowered)> {
+fn compile(source: &Source, environment: &Environment) -> Option<(Script, Lowered)> {
     let parsed = parse(source);
     report(&parsed.diagnostics, source);
     let program = parsed.program?;
-    let checked = check(&program, &Environment::new(parameters));
+    let checked = check(&program, environment);
     report(&checked.diagnostics, source);
     let script = checked.script?;
     match lower(&script) {

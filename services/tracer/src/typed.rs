@@ -1,11 +1,9 @@
 //! The script after checking: names are places, every value has a type, and what the language leaves out is written.
 
-use std::sync::Arc;
-
-use synscope_btf::{Btf, TypeId};
-
 use crate::format::Format;
+use crate::settings::Settings;
 use crate::source::Span;
+use crate::target::Target;
 use crate::types::{Access, Aggregate, Space, Type};
 
 /// A variable of a probe, by its number.
@@ -26,24 +24,6 @@ pub struct Script {
     pub outputs: Vec<Output>,
     /// What its `config` block and the environment set.
     pub settings: Settings,
-}
-
-/// Settings of a script.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Keys that a map holds at most.
-    pub max_map_keys: u32,
-    /// Bytes that `str` reads at most, with the zero at the end.
-    pub max_strlen: u32,
-    /// Whether maps are printed when the trace ends.
-    pub print_maps_on_exit: bool,
-}
-
-impl Default for Settings {
-    /// bpftrace's own.
-    fn default() -> Self {
-        Self { max_map_keys: 4096, max_strlen: 1024, print_maps_on_exit: true }
-    }
 }
 
 /// A map.
@@ -83,43 +63,6 @@ pub struct Probe {
     pub predicate: Option<Expression>,
     /// What it does.
     pub body: Vec<Statement>,
-}
-
-/// Where a probe attaches on this kernel.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// Before all others.
-    Begin,
-    /// After all others.
-    End,
-    /// A clock.
-    Clock {
-        /// How often.
-        period: Period,
-        /// Whether on every CPU, or on one.
-        every_cpu: bool,
-    },
-    /// A raw tracepoint.
-    RawTracepoint {
-        /// Its name.
-        event: String,
-        /// Its type, where the probe reads its arguments.
-        typed: Option<(Arc<Btf>, TypeId)>,
-    },
-    /// A tracepoint with a record of fields.
-    Tracepoint {
-        /// Its number in tracefs.
-        id: u64,
-    },
-}
-
-/// How often a clock hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Period {
-    /// After so many nanoseconds.
-    Every(u64),
-    /// So many times a second.
-    Rate(u64),
 }
 
 /// Something that a probe sends.
@@ -433,4 +376,6 @@ pub enum Source {
     ContextPart(i16, u8),
     /// The number of a stack.
     Stack(Space),
+    /// The address of the function that was hit.
+    FunctionAddress,
 }

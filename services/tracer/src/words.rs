@@ -294,9 +294,27 @@ pub const SETTINGS: &[&str] = &[
 /// The candidate that a mistyped `word` most likely means: at most a third of its letters differ.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
-    let near = candidates.into_iter().map(|candidate| (distance(candidate), candidate));
+    let word = word.to_lowercase();
+    let wanted = letters(&word);
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.to_lowercase());
+    // The kernel has a hundred thousand functions; each step changes two counts at most.
+    let may_be = |candidate: &&str| {
+        let differences = wanted.iter().zip(letters(candidate)).map(|(a, b)| a.abs_diff(b)).sum::<u32>();
+        candidate.len().abs_diff(word.len()) <= allowed && differences <= 2 * u32::try_from(allowed).unwrap_or(0)
+    };
+    let near = candidates.into_iter().filter(may_be).map(|candidate| (distance(candidate), candidate));
     near.filter(|(distance, _)| *distance <= allowed).min().map(|(_, candidate)| candidate)
+}
+
+/// How often each byte is there, whatever its case, in 32 classes.
+fn letters(word: &str) -> [u32; 32] {
+    let mut counts = [0; 32];
+    for byte in word.bytes() {
+        if let Some(count) = counts.get_mut(usize::from(byte & 31)) {
+            *count += 1;
+        }
+    }
+    counts
 }
 
 #[cfg(test)]

@@ -2,49 +2,14 @@
 //! scripts run under bpftrace 0.23 where `SYNSCOPE_BPFTRACE` names a command that runs it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
+mod traced;
+
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-const OURS: &str = env!("CARGO_BIN_EXE_synscope-tracer");
-const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
-
-/// Does something while a script is attached, and gives what the script wrote until it was interrupted.
-fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> String {
-    let (program, arguments) = tracer.split_first().unwrap();
-    let mut command = Command::new(program);
-    command.args(arguments).args(["-e", script]).env(NOTIFY, "1");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap());
-    let mut before = String::new();
-    while !before.contains(NOTIFY) {
-        if lines.read_line(&mut before).unwrap() == 0 {
-            let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            panic!("{script} was not attached: {before}{error}");
-        }
-    }
-    act();
-    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
-    let mut rest = String::new();
-    lines.read_to_string(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success(), "{rest}");
-    rest
-}
-
-fn ours() -> Vec<OsString> {
-    [OURS, "run"].map(OsString::from).to_vec()
-}
-
-/// In a thread of a name that scripts look for.
-fn named(name: &str, act: impl FnOnce() + Send + 'static) {
-    thread::Builder::new().name(name.to_owned()).spawn(act).unwrap().join().unwrap();
-}
+use traced::{OURS, named, ours, traced};
 
 /// System calls by their arguments, which lie in a record and in the process' memory.
 fn opened_files(tracer: &[OsString]) {

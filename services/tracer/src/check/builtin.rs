@@ -2,9 +2,11 @@
 
 use super::Checker;
 use super::expression::unknown;
-use super::probe::Arguments;
-use crate::ast::{Builtin, Variable};
+use super::probe::{Arguments, At, Returned};
+use crate::ast::{self, Builtin, Variable};
+use crate::diagnostic::Diagnostic;
 use crate::helper;
+use crate::registers;
 use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind, Source};
 use crate::types::{Access, Space, Type};
@@ -17,10 +19,7 @@ impl Checker<'_> {
         let variable = match builtin {
             Builtin::Variable(variable) => variable,
             Builtin::Arg(index) => return self.argument(index.into(), span),
-            Builtin::StackArg(_) => {
-                self.error("not-yet", "arguments on the stack are not supported yet", span);
-                return unknown(span);
-            }
+            Builtin::StackArg(index) => return self.stack_argument(index, span),
         };
         let (ty, source) = match variable {
             Variable::Pid => (Type::UINT32, Source::Pid),
@@ -51,11 +50,8 @@ impl Checker<'_> {
                 self.error("args", "`args` has fields, such as `args.pid`; it is no value itself", span);
                 return unknown(span);
             }
-            Variable::Func | Variable::Retval => {
-                let message = format!("`{}` is of functions, and this probe is at none", variable.name());
-                self.error("no-function", message, span);
-                return unknown(span);
-            }
+            Variable::Func => return self.function(span),
+            Variable::Retval => return self.returned(span),
             Variable::Cpid | Variable::Username => {
                 self.error("not-yet", format!("`{}` is not supported yet", variable.name()), span);
                 return unknown(span);
@@ -73,20 +69,88 @@ impl Checker<'_> {
         }
     }
 
-    /// `arg0`: a raw tracepoint's arguments as plain numbers.
+    /// `arg0`: an argument as a plain number.
     fn argument(&mut self, index: usize, span: Span) -> Expression {
-        let Arguments::Raw(arguments) = &self.probe.arguments else {
-            let message = format!("`{}` has no arguments by number", self.probe.name);
-            self.error("no-arguments", message, span);
+        let message = match &self.probe.arguments {
+            Arguments::Values(arguments) => match arguments.get(index) {
+                Some(argument) => return argument.read(Type::UINT64, span),
+                None => format!("`{}` has {} arguments", self.probe.name, arguments.len()),
+            },
+            Arguments::Gone => return self.gone(span),
+            Arguments::None | Arguments::Fields(_) => {
+                format!("`{}` has no arguments by number", self.probe.name)
+            }
+        };
+        self.error("no-arguments", message, span);
+        unknown(span)
+    }
+
+    /// An argument where a function returns.
+    pub(super) fn gone(&mut self, span: Span) -> Expression {
+        let message = format!("`{}` no longer knows what the function was called with", self.probe.name);
+        let error = Diagnostic::error("arguments-at-exit", message, span);
+        let error = error.here("its register holds something else by now");
+        self.report(error.because(
+            "keep it when the function is called: `@kept[tid] = arg0` in a `kprobe`; or use `fexit`, which knows both",
+        ));
+        unknown(span)
+    }
+
+    /// `sarg0`: an argument that is handed over on the stack.
+    fn stack_argument(&mut self, index: u8, span: Span) -> Expression {
+        let place = registers::on_stack(index).filter(|_| self.probe.registers);
+        let (Some((offset, distance)), At::One(_) | At::Several) = (place, self.probe.function) else {
+            self.error("no-registers", "arguments on the stack are found where a `kprobe` is", span);
             return unknown(span);
         };
-        if index >= arguments.len() {
-            let message = format!("`{}` has {} arguments", self.probe.name, arguments.len());
-            self.error("no-arguments", message, span);
+        let kind = ExpressionKind::Source(Source::ContextPart(offset, 8));
+        let stack = Expression { span, ty: Type::pointer(Type::UINT64), kind };
+        super::memory::read(Type::UINT64, Box::new(stack), distance, Access::Kernel, None, span)
+    }
+
+    /// `reg("di")`.
+    pub(super) fn register(&mut self, name: &ast::Expression, span: Span) -> Expression {
+        let ast::ExpressionKind::Text(text) = &name.kind else {
+            self.error("arguments", "`reg` takes the name of a register as text", name.span);
+            return unknown(span);
+        };
+        if !self.probe.registers {
+            let message = format!("`{}` is not hit with registers", self.probe.name);
+            self.report(Diagnostic::error("no-registers", message, span).because("a `kprobe` or `kretprobe` is"));
             return unknown(span);
         }
-        let offset = i16::try_from(index * 8).unwrap_or(i16::MAX);
-        let kind = ExpressionKind::Source(Source::ContextPart(offset, 8));
-        Expression { span, ty: Type::UINT64, kind }
+        let text = String::from_utf8_lossy(text);
+        let Some(offset) = registers::offset(&text) else {
+            let error = Diagnostic::error("no-registers", format!("there is no register `{text}`"), name.span);
+            self.report(error.because(format!("there are {}", registers::NAMES.join(", "))));
+            return unknown(span);
+        };
+        Expression { span, ty: Type::UINT64, kind: ExpressionKind::Source(Source::ContextPart(offset, 8)) }
+    }
+
+    /// `retval`.
+    fn returned(&mut self, span: Span) -> Expression {
+        let message = match &self.probe.returned {
+            Returned::Value(value) => return value.read(value.ty.clone(), span),
+            Returned::Nothing => format!("the function of `{}` returns nothing", self.probe.name),
+            Returned::NotYet => format!("`{}` is not where a function returns", self.probe.name),
+        };
+        let error = Diagnostic::error("no-retval", message, span);
+        self.report(error.because("a `kretprobe` or `fexit` has `retval`, if the function returns something"));
+        unknown(span)
+    }
+
+    /// `func`.
+    fn function(&mut self, span: Span) -> Expression {
+        let kind = match self.probe.function {
+            At::One(address) => ExpressionKind::Int(address.cast_signed()),
+            At::Several => ExpressionKind::Source(Source::FunctionAddress),
+            At::Nowhere => {
+                let message = format!("`func` is of functions, and `{}` is at none", self.probe.name);
+                self.error("no-function", message, span);
+                return unknown(span);
+            }
+        };
+        Expression { span, ty: Type::Symbol(Space::Kernel), kind }
     }
 }

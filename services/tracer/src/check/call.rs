@@ -32,6 +32,7 @@ impl Checker<'_> {
                 let kind = ExpressionKind::Retype(Box::new(address));
                 Expression { span, ty: Type::Symbol(Space::Kernel), kind }
             }
+            (Function::Reg, [name]) => self.register(name, span),
             (Function::Ntop, [address]) => self.ntop(None, address, span),
             (Function::Ntop, [family, address]) => self.ntop(Some(family), address, span),
             (Function::Bswap, [value]) => {
@@ -89,6 +90,7 @@ impl Checker<'_> {
                 | Function::HasKey
                 | Function::Nsecs
                 | Function::Ksym
+                | Function::Reg
                 | Function::Ntop
                 | Function::Bswap
                 | Function::Kptr

@@ -145,7 +145,7 @@ impl Checker<'_> {
             None => Type::Unknown,
         };
         if ty == Type::Unknown && self.last && self.held(entry.map).is_none() {
-            self.error("undefined-map", format!("nothing is put into `{name}`"), span);
+            self.undefined_map(entry.map, span);
         }
         Expression { span, ty, kind: ExpressionKind::Entry(entry) }
     }

@@ -3,9 +3,11 @@
 use super::Checker;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
-use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind, Target};
+use crate::target::Target;
+use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind};
 
-/// Events that busy machines have a hundred thousand times a second, for every packet, switch or system call.
+/// Events and functions that busy machines have a hundred thousand times a second, for every packet, switch or system
+/// call.
 const FREQUENT: &[&str] = &[
     "netif_receive_skb",
     "netif_rx",
@@ -24,11 +26,49 @@ const FREQUENT: &[&str] = &[
     "softirq_entry",
     "kmalloc",
     "kfree",
+    "__netif_receive_skb_core",
+    "ip_rcv",
+    "ip_local_deliver",
+    "ip_forward",
+    "ip_output",
+    "ip_finish_output2",
+    "__ip_queue_xmit",
+    "dev_queue_xmit",
+    "__dev_queue_xmit",
+    "dev_hard_start_xmit",
+    "nf_conntrack_in",
+    "tcp_v4_rcv",
+    "tcp_v6_rcv",
+    "tcp_rcv_established",
+    "__tcp_transmit_skb",
+    "udp_rcv",
+    "vfs_read",
+    "vfs_write",
+    "__schedule",
+    "finish_task_switch",
 ];
 
-/// Events of packets that arrive: whatever process runs then has nothing to do with them.
-const ARRIVING: &[&str] =
-    &["netif_receive_skb", "netif_rx", "napi_poll", "napi_gro_receive_entry", "softirq_entry", "tcp_probe"];
+/// Events and functions of packets that arrive, and of timers: whatever process runs then has nothing to do with them.
+const ARRIVING: &[&str] = &[
+    "netif_receive_skb",
+    "netif_rx",
+    "napi_poll",
+    "napi_gro_receive_entry",
+    "softirq_entry",
+    "tcp_probe",
+    "net_rx_action",
+    "__netif_receive_skb_core",
+    "ip_rcv",
+    "ip_local_deliver",
+    "ip_forward",
+    "tcp_v4_rcv",
+    "tcp_v6_rcv",
+    "tcp_finish_connect",
+    "tcp_retransmit_skb",
+    "tcp_retransmit_timer",
+    "udp_rcv",
+    "icmp_rcv",
+];
 
 /// What one look at a statement or value found.
 enum Seen<'s> {
@@ -85,7 +125,8 @@ impl Checker<'_> {
         });
         for span in found {
             let message = format!("`{}` happens to whatever process runs, not to the packet's", probe.name);
-            let why = "packets arrive in interrupts; use a field of the packet or its socket as the key";
+            let why =
+                "packets arrive, and timers end, in interrupts; use a field of the packet or its socket as the key";
             self.warn("foreign-process", message, span, why);
         }
     }
@@ -203,6 +244,9 @@ fn is_at(probe: &Probe, events: &[&str]) -> bool {
     match &probe.target {
         Target::RawTracepoint { event, .. } => events.contains(&event.as_str()),
         Target::Tracepoint { .. } => probe.name.rsplit(':').next().is_some_and(|event| events.contains(&event)),
+        Target::Functions { functions, .. } => {
+            functions.iter().any(|function| events.contains(&function.name.as_str()))
+        }
         _ => false,
     }
 }

@@ -55,6 +55,14 @@ impl Checker<'_> {
         self.maps.get(map).map_or_else(String::new, |known| format!("@{}", known.name))
     }
 
+    /// A map that is read, and nothing is put into it: unless a probe that could not be found would have.
+    pub(super) fn undefined_map(&mut self, map: MapId, span: Span) {
+        if !self.incomplete {
+            let name = self.map_name(map);
+            self.error("undefined-map", format!("nothing is put into `{name}`"), span);
+        }
+    }
+
     /// An entry as written.
     pub(super) fn entry(&mut self, access: &ast::MapAccess) -> Entry {
         let map = self.map(&access.name);
@@ -69,15 +77,19 @@ impl Checker<'_> {
         }
         let written = key.as_ref().map(|key| key.ty.stored());
         let name = self.map_name(map);
-        let mut wrong = None;
+        let (mut wrong, mut cast) = (None, None);
         if let Some(known) = self.maps.get_mut(map) {
             match (&mut known.key, written) {
                 (slot @ Keys::NotKnown, written) => *slot = written.map_or(Keys::None, Keys::Of),
                 (Keys::None, None) => {}
-                (Keys::Of(known), Some(written)) => match known.join(&written) {
-                    Some(joined) => *known = joined,
-                    None => wrong = Some(format!("keys of `{name}` are `{known}`, and this is `{written}`")),
-                },
+                (Keys::Of(known), Some(written)) => {
+                    if let Some(joined) = known.join(&written) {
+                        *known = joined;
+                    } else {
+                        cast = cast_to(known, &written);
+                        wrong = Some(format!("keys of `{name}` are `{known}`, and this is `{written}`"));
+                    }
+                }
                 (Keys::Of(known), None) => {
                     wrong = Some(format!("`{name}` has keys of type `{known}`, and none is here"));
                 }
@@ -90,6 +102,10 @@ impl Checker<'_> {
         if let Some(message) = wrong {
             let first = self.maps.get(map).map(|known| known.span).filter(|first| *first != span);
             let error = Diagnostic::error("key-type", message, span);
+            let error = match (cast, &key) {
+                (Some(cast), Some(key)) => error.suggest(key.span.before(), cast, "a cast makes it one"),
+                _ => error,
+            };
             self.report(match first {
                 Some(first) => error.label(first, "the map is first used here"),
                 None => error,
@@ -208,4 +224,14 @@ fn signed(a: Aggregate, b: Aggregate) -> Option<Aggregate> {
         (Aggregate::Stats { .. }, Aggregate::Stats { .. }) => Aggregate::Stats { signed: true },
         _ => return None,
     })
+}
+
+/// The cast that makes a pointer of a number, or a number of a pointer, where keys want the other.
+fn cast_to(wanted: &Type, written: &Type) -> Option<String> {
+    match (wanted, written) {
+        (Type::Pointer { .. }, Type::Int { .. }) | (Type::Int { size: 8, .. }, Type::Pointer { .. }) => {
+            Some(format!("({wanted})"))
+        }
+        _ => None,
+    }
 }

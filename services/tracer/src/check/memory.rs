@@ -100,14 +100,12 @@ impl Checker<'_> {
     fn args_field(&mut self, name: &ast::Name, span: Span) -> Expression {
         let (found, known): (_, Vec<String>) = match &self.probe.arguments {
             Arguments::None => (None, Vec::new()),
-            Arguments::Raw(arguments) => {
-                let found = arguments.iter().position(|(known, _)| *known == name.text);
-                let found = found.and_then(|index| Some((index, arguments.get(index)?.1.clone())));
-                let source = found.map(|(index, ty)| {
-                    let kind = Source::ContextPart(i16::try_from(index * 8).unwrap_or(i16::MAX), 8);
-                    Expression { span, ty, kind: ExpressionKind::Source(kind) }
-                });
-                (source, arguments.iter().map(|(name, _)| name.clone()).collect())
+            Arguments::Gone => return self.gone(span),
+            Arguments::Values(arguments) => {
+                let found = arguments.iter().find(|argument| argument.name == name.text);
+                let names = arguments.iter().filter(|argument| !argument.name.is_empty());
+                let value = found.map(|argument| argument.read(argument.ty.clone(), span));
+                (value, names.map(|argument| argument.name.clone()).collect())
             }
             Arguments::Fields(fields) => {
                 let found = fields.iter().find(|field| field.name == name.text);
@@ -125,6 +123,33 @@ impl Checker<'_> {
             });
             unknown(span)
         })
+    }
+
+    /// What the kernel's types say of an argument that is taken as a plain number.
+    fn argument_type(&self, value: &Expression) -> Option<&Type> {
+        let ExpressionKind::Source(Source::ContextPart(offset, 8)) = value.kind else { return None };
+        let Arguments::Values(arguments) = &self.probe.arguments else { return None };
+        arguments.iter().find(|argument| argument.offset == offset).map(|argument| &argument.ty)
+    }
+
+    /// Warns of `(struct sk_buff *)arg1` where the kernel's types know that argument as another struct's pointer.
+    fn argument_taken_for_another(&mut self, wanted: &Type, value: &Expression) {
+        let record = |ty: &Type| match ty {
+            Type::Pointer { to, .. } => matches!(**to, Type::Record(_)).then(|| (**to).clone()),
+            _ => None,
+        };
+        let (Some(wanted), Some(known)) = (record(wanted), self.argument_type(value).and_then(record)) else { return };
+        if wanted == known {
+            return;
+        }
+        let Arguments::Values(arguments) = &self.probe.arguments else { return };
+        let right = arguments.iter().position(|argument| record(&argument.ty).as_ref() == Some(&wanted));
+        let message = format!("this argument of `{}` is `{known} *`, not `{wanted} *`", self.probe.name);
+        let warning = Diagnostic::warning("argument-type", message, value.span);
+        self.report(match right {
+            Some(index) => warning.suggest(value.span, format!("arg{index}"), "this one is"),
+            None => warning.because("the kernel's types say so; what is read through it means nothing"),
+        });
     }
 
     /// `*value`.
@@ -206,10 +231,16 @@ impl Checker<'_> {
                 Expression { span, ty, kind }
             }
             (from, Type::Pointer { .. }) if from.is_integral() => {
-                let user = matches!(from, Type::Pointer { access: Access::User, .. });
-                let ty = match ty {
-                    Type::Pointer { to, .. } if user => Type::Pointer { to, access: Access::User },
-                    other => other,
+                self.argument_taken_for_another(&ty, &value);
+                let access = match (from, self.argument_type(&value)) {
+                    (Type::Pointer { access: Access::User, .. }, _) => Some(Access::User),
+                    // The verifier knows this argument as what the script takes it for.
+                    (_, Some(Type::Pointer { to, access })) if ty == Type::pointer((**to).clone()) => Some(*access),
+                    _ => None,
+                };
+                let ty = match (ty, access) {
+                    (Type::Pointer { to, .. }, Some(access)) => Type::Pointer { to, access },
+                    (other, _) => other,
                 };
                 Expression { span, ty, kind: ExpressionKind::Retype(Box::new(value)) }
             }

@@ -7,6 +7,7 @@ mod builtin;
 mod call;
 mod constants;
 mod expression;
+mod function;
 mod lints;
 mod map;
 mod memory;
@@ -14,19 +15,23 @@ mod operator;
 mod output;
 mod probe;
 mod statement;
+mod uses;
 
 pub(crate) use memory::{narrowed, read};
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use synscope_btf::{BtfError, Kernel};
 
 use crate::ast;
 use crate::attach;
 use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::functions::{Symbols, Traceable};
+use crate::settings::{Outcome, Settings};
 use crate::source::Span;
-use crate::typed::{Output, Probe, Script, Settings};
+use crate::typed::{Output, Probe, Script};
 use crate::types::Type;
 
 /// What came of checking a script.
@@ -46,25 +51,34 @@ pub struct Environment {
     /// Settings from outside the script; its own `config` block counts more.
     pub settings: Settings,
     kernel: OnceCell<Result<Kernel, BtfError>>,
+    traceable: OnceCell<io::Result<Traceable>>,
+    symbols: OnceCell<io::Result<Symbols>>,
 }
 
 impl Environment {
-    /// A script's parameters, and all else as usual.
-    pub fn new(parameters: Vec<String>) -> Self {
-        Self { parameters, ..Self::default() }
+    /// A script's parameters, and settings from outside.
+    pub fn new(parameters: Vec<String>, settings: Settings) -> Self {
+        Self { parameters, settings, ..Self::default() }
     }
 
     /// The kernel's types, read when the first script needs them.
     pub fn kernel(&self) -> Result<&Kernel, &BtfError> {
         self.kernel.get_or_init(Kernel::running).as_ref()
     }
+
+    /// The functions that can be traced, read when a pattern is first looked for.
+    pub(crate) fn traceable(&self) -> Result<&Traceable, &io::Error> {
+        self.traceable.get_or_init(Traceable::read).as_ref()
+    }
+
+    /// The kernel's symbols, read when an address or a function without a type is first looked for.
+    pub(crate) fn symbols(&self) -> Result<&Symbols, &io::Error> {
+        self.symbols.get_or_init(Symbols::read).as_ref()
+    }
 }
 
 /// Rounds until types must have settled: they only grow, and each round settles at least one.
 const MAX_ROUNDS: usize = 32;
-
-/// Probes that a script may make: each wildcard match is one.
-pub const MAX_PROBES: usize = 1024;
 
 /// Checks a script.
 pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
@@ -75,6 +89,7 @@ pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
     }
     let expanded = checker.expand(program);
     let fixed = std::mem::take(&mut checker.diagnostics);
+    checker.incomplete = fixed.has_errors();
     let mut probes = Vec::new();
     for round in 0..MAX_ROUNDS {
         checker.last = round + 1 == MAX_ROUNDS;
@@ -114,6 +129,8 @@ struct Checker<'e> {
     outputs: Vec<Output>,
     /// Where fields in network byte order are read.
     big_endian: BTreeSet<Span>,
+    /// Whether probes are missing that could not be found.
+    incomplete: bool,
     /// Whether what is unknown now will stay so.
     last: bool,
     probe: probe::Context,
@@ -135,6 +152,7 @@ impl<'e> Checker<'e> {
             variables: BTreeMap::new(),
             outputs: Vec::new(),
             big_endian: BTreeSet::new(),
+            incomplete: false,
             last: false,
             probe: probe::Context::default(),
             number: 0,
@@ -168,7 +186,7 @@ impl<'e> Checker<'e> {
                 .collect();
             probes.push(Probe {
                 target: expanded.target.clone(),
-                name: expanded.name.clone(),
+                name: expanded.context.name.clone(),
                 span: expanded.span,
                 variables,
                 predicate,
@@ -192,27 +210,17 @@ impl<'e> Checker<'e> {
     /// The `config` block.
     fn config(&mut self, program: &ast::Program) {
         for entry in program.config.iter().flat_map(|config| &config.entries) {
-            let number = match &entry.value {
-                ast::ConfigValue::Int(number) => Some(*number),
-                ast::ConfigValue::Bool(value) => Some(u64::from(*value)),
-                ast::ConfigValue::Text(_) => None,
-            };
-            let in_range = |low: u32, high: u32| {
-                number.and_then(|number| u32::try_from(number).ok()).filter(|number| (low..=high).contains(number))
-            };
-            let (done, range) = match entry.key.text.as_str() {
-                "max_map_keys" => {
-                    (in_range(1, 1 << 24).map(|number| self.settings.max_map_keys = number), "1 to 16777216")
+            let name = &entry.key.text;
+            match self.settings.set(name, &entry.value) {
+                // What is unknown was said when it was read.
+                Outcome::Set | Outcome::Unknown => {}
+                Outcome::Refused(range) => {
+                    self.error("setting-value", format!("`{name}` is {range}"), entry.value_span);
                 }
-                "max_strlen" => (in_range(1, 1 << 14).map(|number| self.settings.max_strlen = number), "1 to 16384"),
-                "print_maps_on_exit" => {
-                    (in_range(0, 1).map(|number| self.settings.print_maps_on_exit = number == 1), "true or false")
+                Outcome::WithoutEffect(why) => {
+                    let message = format!("`{name}` changes nothing here");
+                    self.report(Diagnostic::warning("setting-without-effect", message, entry.key.span).because(why));
                 }
-                _ => (Some(()), ""),
-            };
-            if done.is_none() {
-                let message = format!("`{}` is {range}", entry.key.text);
-                self.error("setting-value", message, entry.value_span);
             }
         }
     }

@@ -162,8 +162,7 @@ impl Checker<'_> {
             return self.send(Output::Value(value.ty.clone()), vec![value], span);
         }
         if self.last && self.held(map).is_none() {
-            let name = self.map_name(map);
-            self.error("undefined-map", format!("nothing is put into `{name}`"), first.span);
+            self.undefined_map(map, first.span);
         }
         let mut given = Vec::new();
         for number in numbers {
@@ -183,8 +182,7 @@ impl Checker<'_> {
             [ast::Expression { kind: Ast::Map(access), .. }] if access.key.is_none() => {
                 let map = self.map(&access.name);
                 if self.last && self.held(map).is_none() {
-                    let name = self.map_name(map);
-                    self.error("undefined-map", format!("nothing is put into `{name}`"), access.span);
+                    self.undefined_map(map, access.span);
                 }
                 Some(map)
             }

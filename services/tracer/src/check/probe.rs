@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use synscope_btf::{Named, Pattern};
+use synscope_btf::{Named, Parameter, Pattern};
 
+use super::Checker;
+use super::function::Wanted;
 use super::memory::type_of;
-use super::{Checker, MAX_PROBES};
-use crate::ast::{self, Builtin, ExpressionKind as Ast, Provider, Variable};
+use super::uses::Uses;
+use crate::ast::{self, Provider};
 use crate::attach::{Attachment, Site, is_pattern};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
+use crate::target::{Period, Target};
 use crate::tracefs::{self, Field};
-use crate::typed::{Period, Target};
+use crate::typed::{Expression, ExpressionKind, Source};
 use crate::types::{Access, Type};
 
 /// What a probe finds when it is hit.
@@ -20,6 +23,18 @@ pub(super) struct Context {
     /// The attach point in full.
     pub(super) name: String,
     pub(super) arguments: Arguments,
+    /// What `retval` means.
+    pub(super) returned: Returned,
+    /// What `func` means.
+    pub(super) function: At,
+    /// Whether it is hit with all registers.
+    pub(super) registers: bool,
+}
+
+impl Context {
+    pub(super) fn new(name: String, arguments: Arguments) -> Self {
+        Self { name, arguments, ..Self::default() }
+    }
 }
 
 /// What `args` and `arg0` mean.
@@ -27,10 +42,51 @@ pub(super) struct Context {
 pub(super) enum Arguments {
     #[default]
     None,
-    /// Numbers of eight bytes in a row.
-    Raw(Vec<(String, Type)>),
+    /// None any more: a function returns, and the registers that it was called with hold something else.
+    Gone,
+    /// Numbers of eight bytes in the context.
+    Values(Vec<Argument>),
     /// Fields of a record.
     Fields(Vec<Field>),
+}
+
+/// A value in a probe's context.
+#[derive(Debug, Clone)]
+pub(super) struct Argument {
+    /// Its name, where the kernel's types tell it.
+    pub(super) name: String,
+    pub(super) ty: Type,
+    /// Where it lies, in bytes from the context's start.
+    pub(super) offset: i16,
+}
+
+impl Argument {
+    pub(super) fn read(&self, ty: Type, span: Span) -> Expression {
+        Expression { span, ty, kind: ExpressionKind::Source(Source::ContextPart(self.offset, 8)) }
+    }
+}
+
+/// What `retval` means.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Returned {
+    /// The probe is not where a function returns.
+    #[default]
+    NotYet,
+    /// The function returns nothing.
+    Nothing,
+    Value(Argument),
+}
+
+/// Where a probe is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum At {
+    /// At no function.
+    #[default]
+    Nowhere,
+    /// At the function of this address.
+    One(u64),
+    /// At several functions: a helper tells which.
+    Several,
 }
 
 /// A probe at one attach point.
@@ -38,7 +94,6 @@ pub(super) enum Arguments {
 pub(super) struct Expanded<'p> {
     pub(super) probe: &'p ast::Probe,
     pub(super) target: Target,
-    pub(super) name: String,
     pub(super) span: Span,
     pub(super) context: Context,
 }
@@ -47,27 +102,30 @@ impl Checker<'_> {
     /// One probe for each attach point and each match of a pattern.
     pub(super) fn expand<'p>(&mut self, program: &'p ast::Program) -> Vec<Expanded<'p>> {
         let mut expanded = Vec::new();
+        let mut places = 0;
+        let most = self.settings.max_probes.min(self.settings.max_bpf_progs);
         for probe in &program.probes {
-            let arguments = reads_arguments(probe);
+            let uses = Uses::of(probe);
             for point in &probe.attach_points {
                 let Some(attachment) = self.attachment(point) else { continue };
-                for (target, name, context) in self.targets(&attachment, arguments, point.span) {
-                    if expanded.len() == MAX_PROBES {
-                        let message = format!("the script makes more than {MAX_PROBES} probes");
-                        self.error("too-many-probes", message, point.span);
+                for (target, context) in self.targets(&attachment, &uses, point.span) {
+                    places += target.places();
+                    if places > most as usize {
+                        let message = format!("the script makes more than {most} probes");
+                        let error = Diagnostic::error("too-many-probes", message, point.span);
+                        self.report(error.because("`max_probes` and `max_bpf_progs` say how many it may make"));
                         return expanded;
                     }
-                    let context = Context { name: name.clone(), arguments: context };
-                    expanded.push(Expanded { probe, target, name, span: point.span, context });
+                    expanded.push(Expanded { probe, target, span: point.span, context });
                 }
             }
         }
         expanded
     }
 
-    fn targets(&mut self, attachment: &Attachment, arguments: bool, span: Span) -> Vec<(Target, String, Arguments)> {
+    fn targets(&mut self, attachment: &Attachment, uses: &Uses, span: Span) -> Vec<(Target, Context)> {
         let Attachment { provider, site } = attachment;
-        let one = |target: Target, name: String| vec![(target, name, Arguments::None)];
+        let one = |target: Target, name: String| vec![(target, Context::new(name, Arguments::None))];
         match (provider, site) {
             (Provider::Begin, _) => one(Target::Begin, "BEGIN".to_owned()),
             (Provider::End, _) => one(Target::End, "END".to_owned()),
@@ -87,10 +145,14 @@ impl Checker<'_> {
                 one(Target::Clock { period, every_cpu }, format!("{}:{form}", provider.name()))
             }
             (Provider::RawTracepoint, Site::RawTracepoint { event, .. }) => {
-                self.raw_tracepoints(event, arguments, span)
+                self.raw_tracepoints(event, uses.context(), span)
             }
             (Provider::Tracepoint, Site::Tracepoint { category, event }) => {
-                self.tracepoints(category, event, arguments, span)
+                self.tracepoints(category, event, uses.context(), span)
+            }
+            (_, Site::Function { module, function, offset }) => {
+                let wanted = Wanted { provider: *provider, module: module.as_deref(), name: function, offset: *offset };
+                self.functions(&wanted, uses, span)
             }
             _ => {
                 let message = format!("probes of kind `{}` are not supported yet", provider.name());
@@ -100,14 +162,14 @@ impl Checker<'_> {
         }
     }
 
-    fn raw_tracepoints(&mut self, event: &str, arguments: bool, span: Span) -> Vec<(Target, String, Arguments)> {
+    fn raw_tracepoints(&mut self, event: &str, arguments: bool, span: Span) -> Vec<(Target, Context)> {
         let environment = self.environment;
         let kernel = match environment.kernel() {
             Ok(kernel) => kernel,
             // Without types, a single tracepoint can be attached to all the same.
             Err(_) if !arguments && !is_pattern(event) => {
                 let target = Target::RawTracepoint { event: event.to_owned(), typed: None };
-                return vec![(target, format!("rawtracepoint:{event}"), Arguments::None)];
+                return vec![(target, Context::new(format!("rawtracepoint:{event}"), Arguments::None))];
             }
             Err(error) => {
                 self.error("no-types", error.to_string(), span);
@@ -119,14 +181,14 @@ impl Checker<'_> {
             for name in btf.raw_tracepoints(&Pattern::new(event)) {
                 let Some(prototype) = btf.raw_tracepoint(name) else { continue };
                 // The first parameter is the kernel's own.
-                let parameters = prototype.parameters.skip(1).enumerate().map(|(index, parameter)| {
-                    let name =
-                        if parameter.name.is_empty() { format!("arg{index}") } else { parameter.name.to_owned() };
-                    (name, type_of(btf, parameter.id, Access::Direct))
-                });
+                let parameters =
+                    prototype.parameters.skip(1).enumerate().map(|(index, parameter)| {
+                        argument(index, &parameter, type_of(btf, parameter.id, Access::Direct))
+                    });
                 let typed = btf.lookup(Named::Typedef, &format!("btf_trace_{name}")).map(|id| (Arc::clone(btf), id));
                 let target = Target::RawTracepoint { event: name.to_owned(), typed: typed.filter(|_| arguments) };
-                found.push((target, format!("rawtracepoint:{name}"), Arguments::Raw(parameters.collect())));
+                let arguments = Arguments::Values(parameters.collect());
+                found.push((target, Context::new(format!("rawtracepoint:{name}"), arguments)));
             }
         }
         if found.is_empty() {
@@ -143,13 +205,7 @@ impl Checker<'_> {
         found
     }
 
-    fn tracepoints(
-        &mut self,
-        category: &str,
-        event: &str,
-        arguments: bool,
-        span: Span,
-    ) -> Vec<(Target, String, Arguments)> {
+    fn tracepoints(&mut self, category: &str, event: &str, arguments: bool, span: Span) -> Vec<(Target, Context)> {
         let found = match tracefs::events(category, event) {
             Ok(found) => found,
             Err(error) => {
@@ -171,11 +227,14 @@ impl Checker<'_> {
             // A raw tracepoint of the same name fires at the same places and costs less, but knows no fields; system
             // calls all share two.
             if !arguments && self.has_raw(&category, &event) {
-                targets.push((Target::RawTracepoint { event, typed: None }, name, Arguments::None));
+                let target = Target::RawTracepoint { event, typed: None };
+                targets.push((target, Context::new(name, Arguments::None)));
                 continue;
             }
             match tracefs::format(&category, &event, self.environment) {
-                Ok((id, fields)) => targets.push((Target::Tracepoint { id }, name, Arguments::Fields(fields))),
+                Ok((id, fields)) => {
+                    targets.push((Target::Tracepoint { id }, Context::new(name, Arguments::Fields(fields))));
+                }
                 Err(error) => self.error("tracefs", error.to_string(), span),
             }
         }
@@ -188,16 +247,8 @@ impl Checker<'_> {
     }
 }
 
-/// Whether a probe reads what it is hit with.
-fn reads_arguments(probe: &ast::Probe) -> bool {
-    let mut found = false;
-    let mut see = |expression: &ast::Expression| {
-        found |= matches!(
-            expression.kind,
-            Ast::Builtin(Builtin::Variable(Variable::Args | Variable::Ctx | Variable::Retval) | Builtin::Arg(_))
-        );
-    };
-    probe.predicate.iter().for_each(|predicate| crate::ast::visit::expression(predicate, &mut see));
-    crate::ast::visit::block(&probe.body, &mut see);
-    found
+/// An argument in a row of numbers.
+pub(super) fn argument(index: usize, parameter: &Parameter<'_>, ty: Type) -> Argument {
+    let name = if parameter.name.is_empty() { format!("arg{index}") } else { parameter.name.to_owned() };
+    Argument { name, ty, offset: i16::try_from(index * 8).unwrap_or(i16::MAX) }
 }

@@ -87,7 +87,7 @@ impl Checker<'_> {
             }
             (None, _) => {
                 if self.last {
-                    self.error("undefined-map", format!("nothing is put into `{name}`"), map.span);
+                    self.undefined_map(number, map.span);
                 }
                 Type::Unknown
             }

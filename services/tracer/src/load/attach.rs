@@ -1,10 +1,12 @@
 //! Programs to the places where they are hit.
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::sys::{PerfEvent, open_perf_event, open_raw_tracepoint};
-use crate::typed::{Period, Target};
+use super::perf::{PerfEvent, open_perf_event};
+use super::sys::{link_functions, open_raw_tracepoint};
+use crate::target::{KernelFunction, Period, Target, Way};
 
 /// Attaches a program. It is detached when what this gives is closed.
 pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
@@ -25,6 +27,19 @@ pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec
                 cpus.truncate(1);
             }
             cpus.into_iter().map(|cpu| open_perf_event(event, cpu, program)).collect()
+        }
+        Target::Functions { way: Way::Typed(..), .. } => Ok(vec![open_raw_tracepoint(None, program)?]),
+        Target::Functions { functions, exit, way: Way::Kprobe { offset }, .. } => {
+            let event = |function: &KernelFunction| {
+                let name = CString::new(function.to_string()).map_err(io::Error::other)?;
+                let event = PerfEvent::Function { name: &name, offset: *offset, exit: *exit };
+                open_perf_event(event, 0, program)
+            };
+            functions.iter().map(event).collect()
+        }
+        Target::Functions { functions, exit, way: Way::Multi, .. } => {
+            let names: Vec<String> = functions.iter().map(|function| function.name.clone()).collect();
+            Ok(vec![link_functions(&names, *exit, program)?])
         }
         // A tracepoint's programs run wherever it is hit, on whichever CPU the event was opened.
         Target::Tracepoint { id } => Ok(vec![open_perf_event(PerfEvent::Tracepoint(*id), 0, program)?]),

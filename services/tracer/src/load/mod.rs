@@ -2,7 +2,9 @@
 
 mod attach;
 mod map;
+mod perf;
 mod ring;
+mod shared;
 mod sys;
 mod types;
 
@@ -10,14 +12,18 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use synscope_btf::Found;
+
 pub(crate) use map::LoadedMap;
+pub(crate) use perf::has_kprobes;
 pub(crate) use ring::Ring;
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
 use crate::lower::Lowered;
 use crate::plan::{self, MapPlan, Places, counter};
-use crate::typed::{Probe, Script, Target};
+use crate::target::{Target, Way};
+use crate::typed::{Probe, Script};
 use sys::{Program, ProgramKind};
 
 /// Why a trace cannot begin.
@@ -157,6 +163,12 @@ impl Loaded {
             Target::RawTracepoint { typed: Some((_, id)), .. } => ProgramKind::TypedTracepoint(id.number()),
             Target::Clock { .. } => ProgramKind::PerfEvent,
             Target::Tracepoint { .. } => ProgramKind::Tracepoint,
+            Target::Functions { way, exit, .. } => match way {
+                Way::Typed(_, id) if *exit => ProgramKind::Exit(id.number()),
+                Way::Typed(_, id) => ProgramKind::Entry(id.number()),
+                Way::Kprobe { .. } => ProgramKind::Kprobe,
+                Way::Multi => ProgramKind::KprobeMulti,
+            },
         };
         let name: String = probe.name.rsplit(':').next().unwrap_or("probe").to_owned();
         // A program with functions must say what they are.
@@ -164,7 +176,16 @@ impl Loaded {
         let own_types = several.then(|| sys::load_types(&types::of_functions(code.functions.len()))).transpose()?;
         let places = types::places(&code.functions);
         let functions = own_types.as_ref().map(|types| (types.as_fd(), places.as_slice()));
-        let program = Program { kind, name: &name, instructions: &encoded, module: None, functions };
+        let module = match &probe.target {
+            Target::RawTracepoint { typed: Some((btf, _)), .. } | Target::Functions { way: Way::Typed(btf, _), .. } => {
+                btf.module_name()
+            }
+            _ => None,
+        };
+        let module = module.map(sys::module_types).transpose();
+        let module = module.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?;
+        let module = module.as_ref().map(AsFd::as_fd);
+        let program = Program { kind, name: &name, instructions: &encoded, module, functions };
         let error = match sys::load_program(&program, None) {
             Ok(program) => return Ok(program),
             Err(error) => error,
@@ -209,6 +230,18 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// Whether the kernel takes programs that it calls from within a function (fentry, fexit), and this function among them.
+pub(crate) fn takes_typed(function: &Found, exit: bool) -> io::Result<()> {
+    // `r0 = 0; exit`
+    const NOTHING: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
+    let id = function.id.number();
+    let kind = if exit { ProgramKind::Exit(id) } else { ProgramKind::Entry(id) };
+    let module = function.btf.module_name().map(sys::module_types).transpose()?;
+    let module = module.as_ref().map(AsFd::as_fd);
+    let program = Program { kind, name: "trial", instructions: &NOTHING, module, functions: None };
+    sys::load_program(&program, None).map(drop)
 }
 
 /// Has the kernel verify a script's programs, without running them.

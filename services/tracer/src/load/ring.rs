@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
-use super::sys::Shared;
+use super::shared::Shared;
 
 /// A record is still being written.
 const BUSY: u32 = 1 << 31;

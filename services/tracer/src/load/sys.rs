@@ -1,9 +1,9 @@
-//! The system calls: `bpf(2)` and `perf_event_open(2)`, each behind a function that cannot be called wrongly.
-#![expect(unsafe_code, reason = "system calls and memory that is shared with the kernel")]
+//! The system call `bpf(2)`: each command behind a function that cannot be called wrongly.
+#![expect(unsafe_code, reason = "a system call that reads and writes what its attributes point to")]
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::plan::MapPlan;
 
@@ -17,8 +17,12 @@ enum Command {
     MapNextKey = 4,
     ProgramLoad = 5,
     ProgramRun = 10,
+    Info = 15,
     RawTracepointOpen = 17,
     TypesLoad = 18,
+    TypesById = 19,
+    TypesNextId = 23,
+    LinkCreate = 28,
 }
 
 /// `union bpf_attr`: each command names the offsets of what it reads (`include/uapi/linux/bpf.h`).
@@ -35,6 +39,11 @@ impl Attributes {
             place.copy_from_slice(bytes);
         }
         self
+    }
+
+    /// A number that the kernel wrote.
+    fn get(&self, at: usize) -> u32 {
+        self.0.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes)
     }
 
     fn number(&mut self, at: usize, number: u32) -> &mut Self {
@@ -73,7 +82,7 @@ unsafe fn bpf(command: Command, attributes: &mut Attributes) -> io::Result<i64> 
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
 }
 
-fn owned(descriptor: i64) -> io::Result<OwnedFd> {
+pub(super) fn owned(descriptor: i64) -> io::Result<OwnedFd> {
     let descriptor = RawFd::try_from(descriptor).map_err(io::Error::other)?;
     // SAFETY: the kernel just made it, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
@@ -167,6 +176,14 @@ pub(super) enum ProgramKind {
     RawTracepoint,
     /// `BPF_PROG_TYPE_TRACING` with `BPF_TRACE_RAW_TP`, for the tracepoint of this type.
     TypedTracepoint(u32),
+    /// The same with `BPF_TRACE_FENTRY`, for the function of this type.
+    Entry(u32),
+    /// The same with `BPF_TRACE_FEXIT`.
+    Exit(u32),
+    /// `BPF_PROG_TYPE_KPROBE`.
+    Kprobe,
+    /// The same with `BPF_TRACE_KPROBE_MULTI`.
+    KprobeMulti,
 }
 
 /// Hands over types, as BTF.
@@ -176,6 +193,58 @@ pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     attributes.pointer(0, types.as_ptr()).number(16, size);
     // SAFETY: the types are as long as is said.
     owned(unsafe { bpf(Command::TypesLoad, &mut attributes) }?)
+}
+
+/// The types that the kernel has of one of its modules: they must be loaded to be named.
+pub(super) fn module_types(module: &str) -> io::Result<OwnedFd> {
+    let mut id = 0;
+    // Ids only grow; the kernel says when there is no next one.
+    loop {
+        let mut attributes = Attributes::new();
+        attributes.number(0, id);
+        // SAFETY: the command follows no pointers.
+        unsafe { bpf(Command::TypesNextId, &mut attributes) }?;
+        id = attributes.get(4);
+        let mut attributes = Attributes::new();
+        attributes.number(0, id);
+        // SAFETY: the command follows no pointers.
+        let types = match unsafe { bpf(Command::TypesById, &mut attributes) } {
+            Ok(descriptor) => owned(descriptor)?,
+            // The module went meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(error) => return Err(error),
+        };
+        if types_name(types.as_fd())? == module.as_bytes() {
+            return Ok(types);
+        }
+    }
+}
+
+/// The name of types in the kernel: a module's, or nothing for a program's.
+fn types_name(types: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    /// `struct bpf_btf_info`.
+    #[repr(C)]
+    struct Info {
+        types: u64,
+        types_size: u32,
+        id: u32,
+        name: u64,
+        name_length: u32,
+        of_kernel: u32,
+    }
+    // As long as a module's name may be (`MODULE_NAME_LEN`).
+    let mut name = vec![0_u8; 64];
+    let length = u32::try_from(name.len()).map_err(io::Error::other)?;
+    let place = name.as_mut_ptr().expose_provenance() as u64;
+    let mut info = Info { types: 0, types_size: 0, id: 0, name: place, name_length: length, of_kernel: 0 };
+    let size = u32::try_from(size_of::<Info>()).map_err(io::Error::other)?;
+    let mut attributes = Attributes::new();
+    attributes.descriptor(0, types).number(4, size).pointer_to_write(8, &raw mut info);
+    // SAFETY: the info and the name in it are as long as is said.
+    unsafe { bpf(Command::Info, &mut attributes) }?;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    name.truncate(end);
+    Ok(if info.of_kernel == 1 { name } else { Vec::new() })
 }
 
 /// A program as it is loaded.
@@ -195,12 +264,18 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> 
     // Without it, the helpers that read the kernel's memory are refused.
     const LICENSE: &std::ffi::CStr = c"GPL";
     const TRACE_RAW_TP: u32 = 23;
+    const TRACE_FENTRY: u32 = 24;
+    const TRACE_FEXIT: u32 = 25;
     let Program { kind, name, instructions, module, functions } = program;
     let (number, attach, type_id) = match *kind {
         ProgramKind::Tracepoint => (5, 0, 0),
         ProgramKind::PerfEvent => (7, 0, 0),
         ProgramKind::RawTracepoint => (17, 0, 0),
         ProgramKind::TypedTracepoint(id) => (26, TRACE_RAW_TP, id),
+        ProgramKind::Entry(id) => (26, TRACE_FENTRY, id),
+        ProgramKind::Exit(id) => (26, TRACE_FEXIT, id),
+        ProgramKind::Kprobe => (2, 0, 0),
+        ProgramKind::KprobeMulti => (2, TRACE_KPROBE_MULTI, 0),
     };
     let count = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     let mut attributes = Attributes::new();
@@ -228,6 +303,28 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> 
     owned(unsafe { bpf(Command::ProgramLoad, &mut attributes) }?)
 }
 
+/// `BPF_TRACE_KPROBE_MULTI`.
+const TRACE_KPROBE_MULTI: u32 = 42;
+
+/// Attaches a program to many functions at once, where they are called or where they return.
+pub(super) fn link_functions(names: &[String], exit: bool, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    /// `BPF_F_KPROBE_MULTI_RETURN`.
+    const RETURN: u32 = 1;
+    let names: Vec<CString> =
+        names.iter().map(|name| CString::new(name.as_str())).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let pointers: Vec<*const libc::c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    let count = u32::try_from(pointers.len()).map_err(io::Error::other)?;
+    let mut attributes = Attributes::new();
+    attributes
+        .descriptor(0, program)
+        .number(8, TRACE_KPROBE_MULTI)
+        .number(16, if exit { RETURN } else { 0 })
+        .number(20, count)
+        .pointer(24, pointers.as_ptr());
+    // SAFETY: there are as many pointers as is said, each to a name that ends with a zero.
+    owned(unsafe { bpf(Command::LinkCreate, &mut attributes) }?)
+}
+
 /// Attaches a program to a raw tracepoint; one with a type knows its own.
 pub(super) fn open_raw_tracepoint(name: Option<&str>, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let name = name.map(CString::new).transpose().map_err(io::Error::other)?;
@@ -246,133 +343,4 @@ pub(super) fn run_program(program: BorrowedFd<'_>) -> io::Result<()> {
     attributes.descriptor(0, program);
     // SAFETY: the command follows no pointers where none are given.
     unsafe { bpf(Command::ProgramRun, &mut attributes) }.map(drop)
-}
-
-/// What a perf event counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PerfEvent {
-    /// Nanoseconds of a CPU's clock: a hit after so many.
-    ClockPeriod(u64),
-    /// The same: so many hits a second.
-    ClockRate(u64),
-    /// Hits of a tracepoint.
-    Tracepoint(u64),
-}
-
-/// Opens a perf event on one CPU and attaches a program to it.
-pub(super) fn open_perf_event(event: PerfEvent, cpu: i32, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    /// `struct perf_event_attr` up to `PERF_ATTR_SIZE_VER0`.
-    #[repr(C)]
-    struct Event {
-        kind: u32,
-        size: u32,
-        config: u64,
-        period_or_rate: u64,
-        sample: u64,
-        read_format: u64,
-        flags: u64,
-        wake_up: u32,
-        breakpoint: u32,
-        config1: u64,
-    }
-    const SOFTWARE: u32 = 1;
-    const TRACEPOINT: u32 = 2;
-    const CPU_CLOCK: u64 = 0;
-    /// The third field is a rate.
-    const IS_RATE: u64 = 1 << 10;
-    const CLOSE_ON_EXEC: libc::c_ulong = 1 << 3;
-    const SET_BPF: libc::c_ulong = 0x4004_2408;
-    const ENABLE: libc::c_ulong = 0x2400;
-    let (kind, config, period_or_rate, flags) = match event {
-        PerfEvent::ClockPeriod(period) => (SOFTWARE, CPU_CLOCK, period, 0),
-        PerfEvent::ClockRate(rate) => (SOFTWARE, CPU_CLOCK, rate, IS_RATE),
-        PerfEvent::Tracepoint(id) => (TRACEPOINT, id, 1, 0),
-    };
-    let size = u32::try_from(size_of::<Event>()).map_err(io::Error::other)?;
-    let attributes = Event {
-        kind,
-        size,
-        config,
-        period_or_rate,
-        sample: 0,
-        read_format: 0,
-        flags,
-        wake_up: 0,
-        breakpoint: 0,
-        config1: 0,
-    };
-    let (every_process, no_group) = (-1, -1);
-    // SAFETY: the attributes are as long as they say.
-    let answer = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, every_process, cpu, no_group, CLOSE_ON_EXEC)
-    };
-    if answer < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let event = owned(answer)?;
-    for (request, argument) in [(SET_BPF, program.as_raw_fd()), (ENABLE, 0)] {
-        // SAFETY: both take a number.
-        if unsafe { libc::ioctl(event.as_raw_fd(), request, argument) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(event)
-}
-
-/// Memory that a map shares with this process.
-#[derive(Debug)]
-pub(super) struct Shared {
-    start: *mut u8,
-    length: usize,
-}
-
-// SAFETY: the memory belongs to the process; all reads and writes of what the kernel changes are atomic.
-unsafe impl Send for Shared {}
-
-impl Shared {
-    /// So many bytes from an offset.
-    pub(super) fn new(map: BorrowedFd<'_>, writable: bool, offset: usize, length: usize) -> io::Result<Self> {
-        let protection = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-        // SAFETY: the kernel chooses a place where nothing is yet.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, map.as_raw_fd(), offset) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { start: start.cast(), length })
-    }
-
-    /// A number that the kernel or this process may change at any time; `at` is a multiple of its size.
-    fn atomic<T>(&self, at: usize) -> &T {
-        assert!(at.is_multiple_of(align_of::<T>()) && at + size_of::<T>() <= self.length, "outside of the memory");
-        // SAFETY: it lies within the memory, as just checked.
-        let place = unsafe { self.start.add(at) };
-        // SAFETY: it is aligned, and any bytes are a number.
-        unsafe { &*place.cast() }
-    }
-
-    pub(super) fn word(&self, at: usize) -> &std::sync::atomic::AtomicU64 {
-        self.atomic(at)
-    }
-
-    pub(super) fn half(&self, at: usize) -> &std::sync::atomic::AtomicU32 {
-        self.atomic(at)
-    }
-
-    /// Bytes that the kernel does not change any more: it said so by a number that was read before.
-    pub(super) fn settled(&self, at: usize, length: usize) -> &[u8] {
-        assert!(at.checked_add(length).is_some_and(|end| end <= self.length), "outside of the memory");
-        // SAFETY: it lies within the memory, as just checked.
-        let place = unsafe { self.start.add(at) };
-        // SAFETY: as above; the record belongs to the reader until its position passes it.
-        unsafe { std::slice::from_raw_parts(place, length) }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // SAFETY: it was mapped with this length, and nobody borrows from it any more. A failure leaves it mapped.
-        unsafe { libc::munmap(self.start.cast(), self.length) };
-    }
 }

@@ -132,10 +132,11 @@ impl Lowerer<'_> {
             }
             ExpressionKind::Text(text) => self.write_text(text, to, room, fill),
             ExpressionKind::Source(Source::Comm) => {
-                self.builder.call_only(helper::GET_CURRENT_COMM, vec![to.argument(), Operand::Number(16).into()]);
                 if fill == Fill::Zeroes {
-                    self.zero(to.at(16), room.saturating_sub(16));
+                    // Kernels 6.0 to 6.2 write nothing behind the name's end (`bpf_get_current_comm`).
+                    self.zero(to, room);
                 }
+                self.builder.call_only(helper::GET_CURRENT_COMM, vec![to.argument(), Operand::Number(16).into()]);
             }
             ExpressionKind::Source(Source::Stack(space)) => self.write_stack(value, *space, to),
             ExpressionKind::Variable(_) | ExpressionKind::Element(..) => {

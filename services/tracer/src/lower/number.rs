@@ -146,6 +146,9 @@ impl Lowerer<'_> {
                 let arguments = vec![Operand::Value(self.context).into(), stacks, Operand::Number(flags).into()];
                 Operand::Value(self.builder.call(helper::GET_STACKID, arguments))
             }
+            Source::FunctionAddress => {
+                Operand::Value(self.builder.call(helper::GET_FUNC_IP, vec![Operand::Value(self.context).into()]))
+            }
             Source::Comm => Operand::Number(0),
         }
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use crate::load::{LoadError, Loaded};
 use crate::lower::Lowered;
-use crate::typed::{Held, Output, Script, Target};
+use crate::target::Target;
+use crate::typed::{Held, Output, Script};
 use symbols::Symbols;
 use value::Value;
 
@@ -52,7 +53,7 @@ pub fn run(
 ) -> Result<Losses, RunError> {
     let mut loaded = Loaded::new(script, lowered)?;
     let mut printer = Printer { script, symbols: Symbols::default(), exited: false };
-    let count = script.probes.len();
+    let count: usize = script.probes.iter().map(|probe| probe.target.places()).sum();
     writeln!(out, "Attaching {count} probe{}...", if count == 1 { "" } else { "s" })?;
     out.flush()?;
     loaded.run(script, |target| matches!(target, Target::Begin))?;

@@ -6,7 +6,7 @@ use crate::load::Loaded;
 use crate::types::Space;
 
 /// A stack's frames, innermost first, between empty lines.
-pub(super) fn text(symbols: &mut Symbols, space: Space, number: i64, depth: u32, loaded: &Loaded) -> String {
+pub(super) fn text(symbols: &Symbols, space: Space, number: i64, depth: u32, loaded: &Loaded) -> String {
     let found = u32::try_from(number).ok().and_then(|number| loaded.stacks()?.get(&number.to_ne_bytes()).ok()?);
     let Some(bytes) = found else { return "\n".to_owned() };
     let mut text = "\n".to_owned();

@@ -1,0 +1,171 @@
+//! What a script's `config` block and the environment set.
+
+use crate::ast::ConfigValue;
+use crate::words::{SETTINGS, nearest};
+
+/// Settings of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Keys that a map holds at most.
+    pub max_map_keys: u32,
+    /// Bytes that `str` reads at most, with the zero at the end.
+    pub max_strlen: u32,
+    /// Probes that a script may make: each match of a pattern is one.
+    pub max_probes: u32,
+    /// Programs that a script may make: each probe is one.
+    pub max_bpf_progs: u32,
+    /// Whether maps are printed when the trace ends.
+    pub print_maps_on_exit: bool,
+}
+
+impl Default for Settings {
+    /// bpftrace's own.
+    fn default() -> Self {
+        Self { max_map_keys: 4096, max_strlen: 1024, max_probes: 1024, max_bpf_progs: 1024, print_maps_on_exit: true }
+    }
+}
+
+/// What the names of settings begin with in the environment.
+const PREFIX: &str = "BPFTRACE_";
+/// The most that maps may hold, texts take, and scripts attach: beyond it, memory and time run out.
+const MAX_KEYS: u32 = 1 << 24;
+const MAX_STRLEN: u32 = 1 << 14;
+const MAX_PROBES: u32 = 1 << 14;
+
+/// Why a setting changes nothing here, for those that scripts of bpftrace's may bring along.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("cache_user_symbols", "user-space symbols are not read"),
+    ("cpp_demangle", "user-space symbols are not read"),
+    ("lazy_symbolication", "user-space symbols are not read"),
+    ("log_size", "the verifier's log is kept whole"),
+    ("max_cat_bytes", "`cat` is refused"),
+    ("max_type_res_iterations", "types settle by themselves"),
+    ("missing_probes", "a probe that is not there is always an error"),
+    ("on_stack_limit", "what is longer than 64 bytes never lies on the stack"),
+    ("perf_rb_pages", "output goes through one ring buffer of 1 MiB"),
+    ("probe_inline", "a probe is at functions, not at copies of them"),
+    ("str_trunc_trailer", "texts that are cut end where they are cut"),
+    ("symbol_source", "user-space symbols are not read"),
+    ("use_blazesym", "symbols are read from /proc/kallsyms"),
+];
+
+/// A setting in the environment that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("`{variable}` is {range}, not `{value}`")]
+pub struct SettingError {
+    variable: String,
+    range: String,
+    value: String,
+}
+
+/// What came of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Set,
+    /// It changes nothing here, and why.
+    WithoutEffect(&'static str),
+    /// It cannot have this value; what it can have.
+    Refused(String),
+    /// There is none of this name.
+    Unknown,
+}
+
+impl Settings {
+    /// Sets what has this name, without the prefix.
+    pub(crate) fn set(&mut self, name: &str, value: &ConfigValue) -> Outcome {
+        if let Some((_, why)) = WITHOUT_EFFECT.iter().find(|(known, _)| *known == name) {
+            return Outcome::WithoutEffect(why);
+        }
+        let number = |place: &mut u32, most: u32| match value {
+            ConfigValue::Int(number) if (1..=u64::from(most)).contains(number) => {
+                *place = u32::try_from(*number).unwrap_or(most);
+                Outcome::Set
+            }
+            _ => Outcome::Refused(format!("1 to {most}")),
+        };
+        match (name, value) {
+            ("max_map_keys", _) => number(&mut self.max_map_keys, MAX_KEYS),
+            ("max_strlen", _) => number(&mut self.max_strlen, MAX_STRLEN),
+            ("max_probes", _) => number(&mut self.max_probes, MAX_PROBES),
+            ("max_bpf_progs", _) => number(&mut self.max_bpf_progs, MAX_PROBES),
+            ("print_maps_on_exit", ConfigValue::Bool(value)) => {
+                self.print_maps_on_exit = *value;
+                Outcome::Set
+            }
+            ("print_maps_on_exit", ConfigValue::Int(value @ 0..=1)) => {
+                self.print_maps_on_exit = *value == 1;
+                Outcome::Set
+            }
+            ("print_maps_on_exit", _) => Outcome::Refused("true or false".to_owned()),
+            ("stack_mode", ConfigValue::Text(mode)) if mode == "bpftrace" => Outcome::Set,
+            ("stack_mode", _) => Outcome::Refused("always `bpftrace` here".to_owned()),
+            ("license", ConfigValue::Text(license)) if license == "GPL" => Outcome::Set,
+            ("license", _) => Outcome::Refused("always `GPL`, without which no program reads memory".to_owned()),
+            _ => Outcome::Unknown,
+        }
+    }
+
+    /// Sets what the environment says; gives remarks on what of it changes nothing, or what is wrong with it.
+    pub fn from_environment(
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Vec<String>), SettingError> {
+        let mut settings = Self::default();
+        let mut remarks = Vec::new();
+        for (variable, text) in variables {
+            let Some(name) = variable.strip_prefix(PREFIX).map(str::to_ascii_lowercase) else { continue };
+            let value = match text.as_str() {
+                "true" | "false" => ConfigValue::Bool(text == "true"),
+                _ => text.parse().map_or_else(|_no_number| ConfigValue::Text(text.clone()), ConfigValue::Int),
+            };
+            match settings.set(&name, &value) {
+                Outcome::Set => {}
+                Outcome::WithoutEffect(why) => remarks.push(format!("`{variable}` changes nothing: {why}")),
+                Outcome::Refused(range) => return Err(SettingError { variable, range, value: text }),
+                Outcome::Unknown => remarks.push(match nearest(&name, SETTINGS.iter().copied()) {
+                    Some(near) => format!(
+                        "`{variable}` changes nothing: there is no such setting; did you mean `{PREFIX}{}`?",
+                        near.to_ascii_uppercase()
+                    ),
+                    None => format!("`{variable}` changes nothing: there is no such setting"),
+                }),
+            }
+        }
+        Ok((settings, remarks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Result<(Settings, Vec<String>), SettingError> {
+        Settings::from_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_environment_sets_what_it_names() {
+        let set = [("BPFTRACE_MAX_MAP_KEYS", "7"), ("BPFTRACE_STACK_MODE", "bpftrace"), ("PATH", "/bin")];
+        let (settings, remarks) = environment(&set).unwrap();
+        assert_eq!((settings.max_map_keys, remarks), (7, Vec::new()));
+        let (settings, _) = environment(&[("BPFTRACE_PRINT_MAPS_ON_EXIT", "false")]).unwrap();
+        assert!(!settings.print_maps_on_exit);
+    }
+
+    #[test]
+    fn what_the_environment_cannot_set_is_said() {
+        let (_, remarks) = environment(&[("BPFTRACE_MAX_MAP_KEY", "7"), ("BPFTRACE_LOG_SIZE", "1")]).unwrap();
+        assert!(remarks.first().unwrap().contains("did you mean `BPFTRACE_MAX_MAP_KEYS`"), "{remarks:?}");
+        assert!(remarks.last().unwrap().contains("log is kept whole"), "{remarks:?}");
+        let refused = environment(&[("BPFTRACE_MAX_STRLEN", "many")]).unwrap_err();
+        assert_eq!(refused.to_string(), "`BPFTRACE_MAX_STRLEN` is 1 to 16384, not `many`");
+    }
+
+    /// What the language knows either works, or has a reason.
+    #[test]
+    fn every_known_setting_is_decided() {
+        for name in SETTINGS {
+            let outcome = Settings::default().set(name, &ConfigValue::Int(1));
+            assert_ne!(outcome, Outcome::Unknown, "{name}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Probes at functions of the kernel, hit by what this test does. They need kprobes or fentry, so they run in a guest:
+//! `cargo xtask vm --kernel 6.1 -- <this program> --ignored --test-threads=1`.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+mod traced;
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+
+use traced::{OURS, named, ours, traced};
+
+/// Runs `ip` with these words.
+fn ip(words: &str) {
+    let ran = Command::new("ip").args(words.split(' ')).output().unwrap();
+    assert!(ran.status.success(), "ip {words}: {}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// A module's types are named by a descriptor of their own.
+#[test]
+#[ignore = "needs a kernel whose l2tp is a module: run in a guest"]
+fn a_modules_tracepoint_is_read_by_type() {
+    // The kernel loads the module when it is first spoken to.
+    ip("l2tp show tunnel");
+    let script =
+        r#"rawtracepoint:register_tunnel { printf("%d %d\n", args.tunnel->tunnel_id, args.tunnel->version); }"#;
+    let written = traced(&ours(), script, || {
+        ip(
+            "l2tp add tunnel tunnel_id 7 peer_tunnel_id 8 encap udp local 127.0.0.1 remote 127.0.0.1 udp_sport 5000 udp_dport 6000",
+        );
+        ip("l2tp del tunnel tunnel_id 7");
+    });
+    assert!(written.starts_with("7 3\n"), "{written}");
+}
+
+/// Opens and closes connections to a listener of our own, in a thread of this name.
+fn dial(name: &str, times: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    named(name, move || (0..times).for_each(|_| drop(TcpStream::connect(at).unwrap())));
+    at
+}
+
+/// What `check` says of a script: how its probes are attached, or what is wrong.
+fn checked(script: &str) -> String {
+    let ran = Command::new(OURS).args(["check", "-e", script]).output().unwrap();
+    String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr)
+}
+
+fn has(written: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(written.lines().any(|other| other == *line), "no line {line:?} in:\n{written}");
+    }
+}
+
+/// Calls and returns of one function, with all that scripts may ask there. The kernel writes calls into the function.
+#[test]
+#[ignore = "needs fentry: run in a guest"]
+fn a_functions_calls_and_returns_are_seen_by_type() {
+    let script = r#"kprobe:tcp_v4_connect /comm == "dialer"/ {
+            @called[comm, func, probe, args.addr_len] = count();
+            @family[((struct sock *)arg0)->__sk_common.skc_family] = count();
+            @start[tid] = nsecs; @socket[tid] = arg0;
+        }
+        kretprobe:tcp_v4_connect /@start[tid]/ {
+            $sk = (struct sock *)@socket[tid];
+            @us = hist((nsecs - @start[tid]) / 1000);
+            @returned[retval, ntop($sk->__sk_common.skc_daddr), bswap($sk->__sk_common.skc_dport)] = count();
+            delete(@start[tid]); delete(@socket[tid]);
+        }
+        fentry:tcp_connect /comm == "dialer"/ { @state[args.sk->__sk_common.skc_state] = count(); }
+        fexit:tcp_v4_connect /comm == "dialer"/ {
+            @left[probe, retval, bswap(args.sk->__sk_common.skc_dport), args.addr_len] = count();
+        }"#;
+    let mut port = 0;
+    let written = traced(&ours(), script, || port = dial("dialer", 3).port());
+    has(
+        &written,
+        &[
+            "@called[dialer, tcp_v4_connect, kprobe:tcp_v4_connect, 16]: 3",
+            "@family[2]: 3",
+            &format!("@returned[0, 127.0.0.1, {port}]: 3"),
+            "@state[2]: 3",
+            &format!("@left[fexit:vmlinux:tcp_v4_connect, 0, {port}, 16]: 3"),
+        ],
+    );
+    let (_, histogram) = written.split_once("@us:").unwrap_or_else(|| panic!("{written}"));
+    let counted = |line: &str| line.get(16..)?.trim_start().split(' ').next()?.parse::<u64>().ok();
+    assert_eq!(histogram.lines().skip(1).take_while(|line| line.starts_with('[')).filter_map(counted).sum::<u64>(), 3);
+    assert!(!written.contains("@start[") && !written.contains("@socket["), "{written}");
+}
+
+/// Registers and stacks are found where a kprobe is.
+#[test]
+#[ignore = "needs kprobes: run in a guest"]
+#[cfg(target_arch = "x86_64")]
+fn registers_and_stacks_are_seen_by_kprobes() {
+    let script = r#"kprobe:tcp_v4_connect /comm == "walker"/ {
+            @entry[reg("di") == arg0, reg("si") == arg1, func, args.addr_len] = count();
+            @stack[kstack(2)] = count();
+            @up[sarg0 != sarg1] = count();
+        }
+        kretprobe:tcp_v4_connect /comm == "walker"/ { @exit[reg("ax") == retval, retval, func] = count(); }"#;
+    let said = checked(script);
+    has(&said, &["kprobe:tcp_v4_connect: kprobe (the script reads registers)"]);
+    let written = traced(&ours(), script, || {
+        dial("walker", 4);
+    });
+    has(&written, &["@entry[1, 1, tcp_v4_connect, 16]: 4", "@exit[1, 0, tcp_v4_connect]: 4"]);
+    let stack = written.split_once("@stack[").unwrap().1;
+    assert!(stack.starts_with("\n        tcp_v4_connect+") && stack.contains("__inet_stream_connect+"), "{written}");
+}
+
+/// A pattern stands for many functions, which tell themselves apart.
+#[test]
+#[ignore = "needs kprobes: run in a guest"]
+fn a_pattern_is_at_all_functions_like_it() {
+    let script = r#"kprobe:tcp_* /comm == "spotter"/ { @calls[func] = count(); }
+        kretprobe:tcp_v4_* /comm == "spotter"/ { @returns[probe, retval == 0] = count(); }"#;
+    let written = traced(&ours(), script, || {
+        dial("spotter", 5);
+    });
+    has(&written, &["@calls[tcp_v4_connect]: 5", "@calls[tcp_connect]: 5", "@returns[kretprobe:tcp_v4_connect, 1]: 5"]);
+}
+
+/// What is not there is said, with what is.
+#[test]
+#[ignore = "needs the kernel's own list of functions: run in a guest"]
+fn functions_that_are_not_there_are_named_with_those_near() {
+    let script = r"kprobe:tcp_v4_conect { } kprobe:sch_handle_ingress { } fentry:no_such_* { } kretprobe:udp_sendmsg { print(arg1); }
+        kprobe:fuse:tcp_v4_connect { }";
+    let said = checked(script);
+    for part in [
+        "this kernel has no function `tcp_v4_conect`",
+        "one is called `tcp_v4_connect`",
+        "`sch_handle_ingress`",
+        "a part of `__netif_receive_skb_core`",
+        "no function that can be traced is like `no_such_*`",
+        "not in `fuse`; there is one in `vmlinux`",
+        "no longer knows what the function was called with",
+    ] {
+        assert!(said.contains(part), "no {part:?} in:\n{said}");
+    }
+}
