@@ -1,6 +1,7 @@
 //! One edge from one vantage: what is normal for it, and the buckets that were not.
 
 use std::collections::VecDeque;
+use std::sync::OnceLock;
 
 use synscope_bus::message::edge::EdgeBucket;
 use synscope_bus::message::incident::{Point, Spike};
@@ -42,6 +43,8 @@ pub struct Series {
     slow_above_ns: u64,
     normal: Sketch,
     normal_count: u64,
+    /// What is slow beside what was learned until now, once it was asked: each spike asks for every one of its buckets.
+    slow_ns: OnceLock<u64>,
     usual: Usual,
     /// Outages that were found, from the first bucket's start to the last's.
     outages: Vec<(u64, u64)>,
@@ -73,6 +76,7 @@ impl Series {
             slow_above_ns,
             normal: Sketch::default(),
             normal_count: 0,
+            slow_ns: OnceLock::new(),
             usual: Usual::new(&scale),
             outages: Vec::new(),
             open: VecDeque::new(),
@@ -250,13 +254,10 @@ impl Series {
 
     /// Above this a connection is slow for this edge, ns.
     pub fn slow_ns(&self) -> u64 {
-        let (Some(median), Some(tail)) = (self.normal.quantile(500), self.normal.quantile(900)) else {
-            return self.slow_above_ns;
-        };
-        if !self.is_known() {
-            return self.slow_above_ns;
-        }
-        tail.saturating_mul(SLOW_FACTOR).max(median.saturating_add(SLOW_MIN_NS))
+        *self.slow_ns.get_or_init(|| match (self.normal_ns(), self.normal.quantile(900)) {
+            (Some(median), Some(tail)) => tail.saturating_mul(SLOW_FACTOR).max(median.saturating_add(SLOW_MIN_NS)),
+            _ => self.slow_above_ns,
+        })
     }
 
     /// The usual median, ns; none as long as too little was seen.
@@ -365,6 +366,7 @@ impl Series {
     }
 
     fn learn(&mut self, bucket: &EdgeBucket) {
+        self.slow_ns.take();
         self.normal.merge(&bucket.latency_ns);
         self.normal_count += bucket.n;
         if self.normal_count > NORMAL_MAX {

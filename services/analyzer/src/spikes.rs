@@ -38,7 +38,7 @@ pub fn spikes(series: &Series) -> Vec<Spike> {
 pub(crate) fn usual_of(series: &Series, groups: &[&[&EdgeBucket]]) -> f64 {
     let usual = series.usual_share();
     let is_sure = |group: &&&[&EdgeBucket]| {
-        series.is_known_outage(group) || spike_of(series, group, usual, CHANCE_LN_MAX).is_some()
+        series.is_known_outage(group) || no_chance(series, group, usual, CHANCE_LN_MAX).is_some()
     };
     let sure: Vec<&EdgeBucket> = groups.iter().filter(is_sure).flat_map(|group| group.iter().copied()).collect();
     if sure.is_empty() { usual } else { series.usual_share_without(sure.into_iter()).min(usual) }
@@ -61,22 +61,33 @@ pub(crate) fn outages(series: &Series) -> Vec<(u64, u64)> {
 }
 
 /// The spike that neighbouring anomalous buckets make, if they do.
-///
-/// They do only if so many suffering connections are no chance, at the edge's usual share of them. All connections in
-/// its span count, and not only those of the buckets that were picked for being anomalous.
 pub(crate) fn spike_of(series: &Series, group: &[&EdgeBucket], usual: f64, chance_ln_max: f64) -> Option<Spike> {
-    let slow_ns = series.slow_ns();
-    let kept = trimmed(series, group, usual);
+    let kept = no_chance(series, group, usual, chance_ln_max)?;
     let (first, last) = (kept.first()?, kept.last()?);
     let mut sum = EdgeBucket { start_unix_ns: first.start_unix_ns, ..EdgeBucket::default() };
     for bucket in kept {
         sum.add(bucket);
     }
-    let spike = summary(&sum, last.start_unix_ns + last.length_ns, slow_ns);
+    Some(summary(&sum, last.start_unix_ns + last.length_ns, series.slow_ns()))
+}
+
+/// Those of neighbouring anomalous buckets that make a spike, if they do.
+///
+/// They do only if so many suffering connections are no chance, at the edge's usual share of them. All connections in
+/// their span count, and not only those of the buckets that were picked for being anomalous.
+fn no_chance<'a, 'b>(
+    series: &Series,
+    group: &'a [&'b EdgeBucket],
+    usual: f64,
+    chance_ln_max: f64,
+) -> Option<&'a [&'b EdgeBucket]> {
+    let kept = trimmed(series, group, usual);
+    let (first, last) = (kept.first()?, kept.last()?);
+    let sum = |of: fn(&EdgeBucket) -> u64| kept.iter().map(|bucket| of(bucket)).sum::<u64>();
     let suffering = kept.iter().map(|bucket| series.suffering(bucket)).sum();
-    let handshakes = series.handshakes(spike.start_unix_ns, spike.end_unix_ns).max(spike.n + spike.failed);
-    let is_no_chance = chance_ln(suffering, handshakes + spike.dropped, usual) <= chance_ln_max;
-    (suffering >= SUFFERING_MIN && is_no_chance).then_some(spike)
+    let seen = series.handshakes(first.start_unix_ns, last.start_unix_ns + last.length_ns);
+    let handshakes = seen.max(sum(|bucket| bucket.n + bucket.failed)) + sum(|bucket| bucket.dropped);
+    (suffering >= SUFFERING_MIN && chance_ln(suffering, handshakes, usual) <= chance_ln_max).then_some(kept)
 }
 
 /// The buckets without those at both ends that may be chance, so that a hiccup beforehand is not taken for the onset; all
