@@ -179,6 +179,7 @@ impl From<DocumentError> for Problem {
             DocumentError::Conflict { .. } => Self::conflict(detail),
             DocumentError::Foreign { .. } | DocumentError::Unknown { .. } => Self::gateway(detail),
             DocumentError::Bucket(_)
+            | DocumentError::Open { .. }
             | DocumentError::List { .. }
             | DocumentError::Read { .. }
             | DocumentError::Write { .. } => Self::unavailable(detail),
