@@ -1,5 +1,6 @@
 //! The server that events go through.
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,12 +20,19 @@ impl Server {
         let binary = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/nats-server"));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let store = tempfile::tempdir()?;
+        // Streams reserve what they may hold: by itself the server offers what the disk has.
+        let settings = store.path().join("nats.conf");
+        let text = format!(
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", max_file_store: 16GB }}\n",
+            store.path().display()
+        );
+        fs::write(&settings, text)?;
         // A bench that is killed takes its server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(binary)
-            .args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"])
-            .arg(store.path())
+            .arg("-c")
+            .arg(settings)
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("{}: run `cargo xtask setup`", binary.display()))?;

@@ -3,12 +3,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -60,10 +59,7 @@ impl Program {
 fn spawn(log: &Path, command: &mut Command) -> Result<Child> {
     let log = File::options().create(true).append(true).open(log)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    // A lab that is killed with -9 takes its programs with it; the next one removes the namespaces.
-    // SAFETY: the closure only makes one system call.
-    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) };
-    command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
+    command.spawn().with_context(|| command.get_program().display().to_string())
 }
 
 impl Drop for Program {
@@ -163,9 +159,7 @@ impl Cluster {
             self.folder.path().join("nats").display()
         );
         fs::write(&file, text)?;
-        let mut command = Command::new(&self.nats_binary);
-        command.arg("--config").arg(&file);
-        self.nats = Some(self.run("nats-server", command)?);
+        self.nats = Some(self.run("nats-server", &self.nats_binary, &file)?);
         Ok(())
     }
 
@@ -192,14 +186,16 @@ impl Cluster {
     fn start_service(&mut self, service: &str, name: &str, configuration: &str) -> Result<()> {
         let file = self.folder.path().join(format!("{name}.toml"));
         fs::write(&file, configuration)?;
-        let mut command = Command::new(self.bin.join(format!("synscope-{service}")));
-        command.arg("--config").arg(&file);
-        let program = self.run(name, command)?;
+        let program = self.run(name, &self.bin.join(format!("synscope-{service}")), &file)?;
         self.programs.push(program);
         Ok(())
     }
 
-    fn run(&self, name: &str, command: Command) -> Result<Program> {
+    fn run(&self, name: &str, program: &Path, configuration: &Path) -> Result<Program> {
+        ensure!(program.exists(), "cannot start {}: it is not there", program.display());
+        // A lab that is killed with -9 takes its programs with it; the next one removes the namespaces.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program).arg("--config").arg(configuration);
         Program::start(name, self.folder.path().join(format!("{name}.log")), command)
     }
 

@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
 
+/// Of namespaces and pins; the process's number comes next. `cargo xtask` removes those of runs that were killed.
 const PREFIX: &str = "syn-lab-";
 
 /// Address of a pod, the port its service listens on, and its name.
@@ -93,9 +94,8 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    /// Makes them all; what a killed run left behind goes first.
+    /// Makes them all.
     pub(crate) fn new() -> Result<Self> {
-        remove_leftovers()?;
         let topology = Self {
             node_a: Netns::new("a")?,
             node_b: Netns::new("b")?,
@@ -151,28 +151,6 @@ fn addresses(node: &Netns, pod: &Netns, interface: &str, address: &str) -> Resul
     pod.ip(&format!("addr add {address}/24 dev eth0"))?;
     pod.ip("link set eth0 up")?;
     pod.ip(&format!("route add default via {net}.1"))
-}
-
-/// Removes namespaces and pins of runs whose process is no more.
-fn remove_leftovers() -> Result<()> {
-    for folder in ["/run/netns", "/sys/fs/bpf"] {
-        let Ok(entries) = fs::read_dir(folder) else { continue };
-        for entry in entries {
-            let entry = entry.context(folder)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(pid) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else { continue };
-            if fs::exists(format!("/proc/{pid}"))? {
-                continue;
-            }
-            eprintln!("removing {folder}/{name} of a run that was killed");
-            if folder == "/run/netns" {
-                ip(&format!("netns del {name}"))?;
-            } else {
-                fs::remove_dir_all(entry.path()).context(name)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Where the agent of a node pins.

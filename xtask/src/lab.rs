@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::apt;
 use crate::ebpf::root;
+use crate::leftovers;
 use crate::setup;
 use crate::test::ended;
 
@@ -30,6 +31,7 @@ fn ready(arguments: &[String]) -> Result<Command> {
         nix::unistd::geteuid().is_root(),
         "the lab makes network namespaces and loads kernel programs: run it as root"
     );
+    leftovers::remove()?;
     for (scenario, program, package) in SCENARIO_TOOLS {
         if arguments.iter().any(|argument| argument == scenario) && !apt::on_path(program) {
             eprintln!("setup: installing {package}: {scenario} needs {program}");

@@ -1,47 +1,61 @@
-//! What tests, labs and benches leave behind when they are killed: namespaces, pins, cgroups and guests' folders.
+//! What tests, labs and benches leave behind when they are killed: namespaces, pins, cgroups and folders.
 //!
 //! Each carries a prefix of ours and the process's number, so nothing of anyone else's is touched, and nothing of a run
 //! that still goes on.
 
+use std::env;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 use crate::ebpf::root;
 use crate::vm::boot;
 
-/// Of namespaces and cgroups.
+/// Of namespaces, cgroups and temporary folders.
 const NAMES: [&str; 2] = ["syn-t-", "syn-lab-"];
 /// Of folders on bpffs.
 const PINS: [&str; 3] = ["synscope-test-", "synscope-bench-", "syn-lab-"];
 
-/// Where they are, absolute or below the workspace, how they begin, and how one is removed.
-type Place = (&'static str, &'static [&'static str], fn(&Path) -> Result<()>);
+/// Where they are, how they begin, and how one is removed.
+type Place = (PathBuf, &'static [&'static str], fn(&Path) -> Result<()>);
 
-const PLACES: [Place; 5] = [
-    ("/run/netns", &NAMES, remove_namespace),
-    ("/sys/fs/bpf", &PINS, |path| Ok(fs::remove_dir_all(path)?)),
-    // Both versions.
-    ("/sys/fs/cgroup", &NAMES, |path| Ok(fs::remove_dir(path)?)),
-    ("/sys/fs/cgroup/memory", &NAMES, |path| Ok(fs::remove_dir(path)?)),
-    ("target/vm", &[boot::RUN], |path| Ok(fs::remove_dir_all(path)?)),
-];
+fn places() -> [Place; 6] {
+    let folder = |path: &Path| Ok(fs::remove_dir_all(path)?);
+    let cgroup = |path: &Path| Ok(fs::remove_dir(path)?);
+    [
+        ("/run/netns".into(), &NAMES, remove_namespace),
+        ("/sys/fs/bpf".into(), &PINS, folder),
+        // Both versions.
+        ("/sys/fs/cgroup".into(), &NAMES, cgroup),
+        ("/sys/fs/cgroup/memory".into(), &NAMES, cgroup),
+        (root().join("target/vm"), &[boot::RUN], folder),
+        (env::temp_dir(), &NAMES, folder),
+    ]
+}
+
+/// A folder for all temporary files of tests that we start; removed with the value, or by [`remove`] if we are killed.
+pub(crate) fn folder() -> Result<TempDir> {
+    let prefix = format!("syn-t-{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir().with_context(|| env::temp_dir().display().to_string())
+}
 
 /// Removes them all, and says which.
 pub(crate) fn remove() -> Result<()> {
-    for (folder, prefixes, remove) in PLACES {
-        let entries = match fs::read_dir(root().join(folder)) {
+    for (folder, prefixes, remove) in places() {
+        let what = || folder.display().to_string();
+        let entries = match fs::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries.context(folder)?,
+            entries => entries.with_context(what)?,
         };
         for entry in entries {
-            let entry = entry.context(folder)?;
+            let entry = entry.with_context(what)?;
             if is_left_over(&entry.file_name().to_string_lossy(), prefixes, is_alive) {
                 let path = entry.path();
-                println!("removing {}, which a killed run left behind", path.display());
+                eprintln!("removing {}, which a killed run left behind", path.display());
                 remove(&path).with_context(|| path.display().to_string())?;
             }
         }
@@ -69,6 +83,14 @@ fn remove_namespace(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_in_use_stays_and_is_found_when_its_process_is_no_more() {
+        let ours = folder().unwrap();
+        let name = ours.path().file_name().unwrap().to_string_lossy().into_owned();
+        assert!(places().iter().any(|(place, ..)| Some(place.as_path()) == ours.path().parent()));
+        assert!(!is_left_over(&name, &NAMES, is_alive) && is_left_over(&name, &NAMES, |_| false), "{name}");
+    }
 
     #[test]
     fn only_what_is_ours_and_nobody_uses_any_more_is_left_over() {

@@ -102,8 +102,10 @@ fn this_kernel() -> Result<String> {
 
 fn here() -> Result<u8> {
     // Kernel tests time handshakes: one at a time, so that they don't time each other.
+    let folder = leftovers::folder()?;
     let mut tests = Command::new("cargo");
     tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--test-threads=1"]).current_dir(root());
+    tests.env("TMPDIR", folder.path());
     let (seed, usual) = SEED;
     if std::env::var_os(seed).is_none() {
         tests.env(seed, usual);

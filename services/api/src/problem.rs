@@ -8,6 +8,7 @@ use serde::Serialize;
 use synscope_bus::command::CommandError;
 use synscope_bus::document::DocumentError;
 use synscope_bus::message::incident::Advice;
+use synscope_bus::reasons::reasons;
 
 /// The media type of a problem.
 pub const MEDIA: &str = "application/problem+json";
@@ -146,17 +147,6 @@ impl Problem {
         self.0.advice = advice.to_vec();
         self
     }
-}
-
-/// What an error says, with what caused it.
-pub fn reasons(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl From<CommandError> for Problem {

@@ -9,9 +9,9 @@ use synscope_bus::command::{self, CommandError};
 use synscope_bus::connection::Connection;
 use synscope_bus::life::{Health, unix_now_ns};
 use synscope_bus::message::signal::Observed;
+use synscope_bus::reasons::reasons;
 
 use crate::app::App;
-use crate::problem::reasons;
 use crate::store::lock;
 use crate::store::services::Instance;
 

@@ -17,11 +17,12 @@ use synscope_bus::command::datapath::{HookStatus, Status, TableStatus};
 use synscope_bus::document::Desired;
 use synscope_bus::life::Life;
 use synscope_bus::message::signal::{Conntrack, MapFill};
+use synscope_bus::reasons::reasons;
 use tokio::sync::watch;
 
 use crate::conntrack::{self, ConntrackError};
 use crate::follow::Wish;
-use crate::interfaces::{Interfaces, Xdp, reasons};
+use crate::interfaces::{Interfaces, Xdp};
 use crate::kernel::{Fill, Kernel, Options};
 use crate::names::Names;
 use crate::publish::Publisher;

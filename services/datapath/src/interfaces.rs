@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use glob::Pattern;
 use synscope_bus::command::datapath::HookStatus;
+use synscope_bus::reasons::reasons;
 
 use crate::attach::{self, AttachError, Attached, Hook, Mechanism, Place};
 use crate::kernel::Kernel;
@@ -210,10 +211,4 @@ fn why_not_better(mechanism: &Mechanism, before: &[String]) -> Option<String> {
             "{hidden}: give it a priority of 2 or above (Cilium: bpf-filter-priority=2). Ours cannot be before it: {why}"
         )),
     }
-}
-
-/// An error with all its causes.
-pub fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -10,8 +10,8 @@ use aya::{Ebpf, EbpfError, include_bytes_aligned};
 use nix::libc::{ARPHRD_ETHER, ARPHRD_LOOPBACK};
 use synscope_abi::counter::Counter;
 use synscope_bus::command::datapath::HookStatus;
+use synscope_bus::reasons::reasons;
 
-use crate::interfaces::reasons;
 use crate::netlink::links::Link;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_XDP"));

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::configuration::{self, UnknownKey};
 use crate::connection::Connection;
 use crate::message::incident::Incident;
+use crate::reasons::reasons;
 use crate::streams::{Bucket, StreamError};
 
 /// Between two attempts to watch, and between two looks at whether the connection is still the same.
@@ -101,7 +102,7 @@ pub enum DocumentError {
         source: serde_json::Error,
     },
     /// It has a key that its kind has not.
-    #[error("{document}: {source}")]
+    #[error("{document} is no valid document")]
     Unknown {
         /// The document.
         document: String,
@@ -292,11 +293,6 @@ fn tell<D: Document>(entry: &kv::Entry, each: &mut impl FnMut(Seen<D>)) {
             each(Seen::Foreign { key: entry.key.clone(), why });
         }
     }
-}
-
-fn reasons(error: &DocumentError) -> String {
-    let source = std::error::Error::source(error).filter(|_| !matches!(error, DocumentError::Unknown { .. }));
-    source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 fn read<D: Document>(entry: &kv::Entry) -> Result<D, DocumentError> {

@@ -14,6 +14,7 @@ pub mod life;
 pub mod message;
 pub mod outbox;
 pub mod reader;
+pub mod reasons;
 pub mod sequence;
 pub mod sketch;
 pub mod streams;

@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use crate::connection::Connection;
 use crate::envelope::{self, Encoded, EnvelopeError, PublisherId};
 use crate::message::Message;
+use crate::reasons::reasons;
 use crate::sequence::Numbering;
 use crate::streams::{Stream, StreamError};
 use crate::subject::Subject;
@@ -283,8 +284,7 @@ impl Outbox {
 
     /// Notes why nothing is stored, and logs it when it is news.
     fn complain(&self, error: &StreamError) {
-        let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
-        let why = format!("nothing is stored: {error}{source}");
+        let why = format!("nothing is stored: {}", reasons(error));
         let mut state = self.state();
         if state.trouble.as_ref() != Some(&why) {
             tracing::warn!(subject = self.subject, why, "messages wait");
@@ -293,8 +293,8 @@ impl Outbox {
     }
 
     /// Takes out a message that is larger than the server takes, and says so.
-    fn refuse(&self, number: u64, error: &dyn Error) -> String {
-        let why = format!("a message was dropped: {error}");
+    fn refuse(&self, number: u64, error: &(dyn Error + 'static)) -> String {
+        let why = format!("a message was dropped: {}", reasons(error));
         tracing::warn!(subject = self.subject, number, why, "messages are lost");
         let mut state = self.state();
         if let Ok(place) = state.queue.binary_search_by_key(&number, |(number, _)| *number)

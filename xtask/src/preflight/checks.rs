@@ -1,8 +1,8 @@
 //! What was found, judged.
 
 use super::Check;
-use super::node::{Interface, Node};
-use super::xdp::is_native;
+use super::node::Node;
+use super::xdp::device;
 
 const OLDEST: (u32, u32) = (5, 10);
 /// Until 5.11 a map's memory counts as locked: two tables of the default capacity, the ring and the rest.
@@ -269,27 +269,10 @@ fn conntrack_counters(node: &Node) -> Check {
     }
 }
 
-fn device(interface: &Interface, version: (u32, u32)) -> Check {
-    const WITHOUT: &str = "balance mode uses generic XDP there: slower; observe and enforce use none";
-    let name = format!("interface {}", interface.name);
-    match interface.driver.as_deref() {
-        Some("netkit") => Check::lost(
-            &name,
-            "netkit",
-            "its traffic is not observed",
-            "use veth, or attach to the node's other interfaces",
-        ),
-        Some(driver) if is_native(driver, version) => Check::ok(&name, format!("{driver}, native XDP")),
-        Some(driver) => {
-            Check::lost(&name, format!("{driver}, no native XDP"), WITHOUT, "nothing, but for balance mode")
-        }
-        None => Check::lost(&name, "driver not observed", WITHOUT, "nothing, but for balance mode"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::State;
+    use super::super::node::Interface;
     use super::*;
 
     fn good() -> Node {

@@ -1,5 +1,8 @@
 //! Drivers that run XDP programs by themselves, before the kernel has made a packet of what came.
 
+use super::Check;
+use super::node::Interface;
+
 /// Driver as sysfs names it (for software devices their kind as `ip` names it), and the first kernel in which it does; 0.0 where that is older than any kernel synscope runs on.
 const NATIVE: [(&str, (u32, u32)); 41] = [
     ("am65-cpsw-nuss", (6, 10)),
@@ -45,8 +48,26 @@ const NATIVE: [(&str, (u32, u32)); 41] = [
     ("vmxnet3", (6, 6)),
 ];
 
+/// What an interface's driver means for us.
+pub(super) fn device(interface: &Interface, version: (u32, u32)) -> Check {
+    const WITHOUT: &str = "with `xdp = true` its XDP program is run by the kernel, later and slower";
+    const ADVICE: &str = "nothing, unless `xdp = true` is set";
+    let name = format!("interface {}", interface.name);
+    match interface.driver.as_deref() {
+        Some("netkit") => Check::lost(
+            &name,
+            "netkit",
+            "its traffic is not observed",
+            "use veth, or attach to the node's other interfaces",
+        ),
+        Some(driver) if is_native(driver, version) => Check::ok(&name, format!("{driver}, native XDP")),
+        Some(driver) => Check::lost(&name, format!("{driver}, no native XDP"), WITHOUT, ADVICE),
+        None => Check::lost(&name, "driver not observed", WITHOUT, ADVICE),
+    }
+}
+
 /// Whether a driver does on a kernel of this version.
-pub(super) fn is_native(driver: &str, version: (u32, u32)) -> bool {
+fn is_native(driver: &str, version: (u32, u32)) -> bool {
     NATIVE.iter().any(|(name, since)| *name == driver && version >= *since)
 }
 

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use aya::maps::{MapError, MapInfo, loaded_maps};
 use aya::util::nr_cpus;
 use synscope_bus::message::signal::MapFill;
+use synscope_bus::reasons::reasons;
 
 use crate::batch::{Batch, Position};
-use crate::interfaces::reasons;
 use kinds::{Counting, Kind};
 
 /// Time for counting in one reading.

@@ -15,8 +15,8 @@ pub mod tcp;
 use std::fs;
 
 use synscope_bus::message::signal::{MapFill, NodeSignals, Observed};
+use synscope_bus::reasons::reasons;
 
-use crate::interfaces::reasons;
 use drops::Counting;
 use maps::Maps;
 use netns::{Namespaces, Reading};
