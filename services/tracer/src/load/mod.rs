@@ -83,6 +83,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Makes the maps and loads the programs.
     pub(crate) fn new(script: &Script, lowered: &Lowered) -> Result<Self, LoadError> {
+        sys::lift_memory_limit();
         let probes = u32::try_from(script.probes.len()).unwrap_or(u32::MAX);
         let plans = plan::maps(script, (lowered.arena, probes));
         let places = Places::of(script);

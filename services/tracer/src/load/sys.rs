@@ -88,6 +88,14 @@ pub(super) fn owned(descriptor: i64) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Lets maps take as much memory as they need: kernels before 5.11 count it as locked memory, of which a process may have
+/// little. Where that cannot be changed, making a map says so if it matters.
+pub(super) fn lift_memory_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads the limit, and keeps no pointer to it.
+    let _refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
 /// Makes a map.
 pub(super) fn create_map(plan: &MapPlan) -> io::Result<OwnedFd> {
     let mut attributes = Attributes::new();
