@@ -128,6 +128,17 @@ fn a_pattern_is_at_all_functions_like_it() {
     has(&written, &["@calls[tcp_v4_connect]: 5", "@calls[tcp_connect]: 5", "@returns[kretprobe:tcp_v4_connect, 1]: 5"]);
 }
 
+/// Of functions that probes themselves run, the kernel lets none be probed: `notifier_call_chain` is one.
+#[test]
+#[ignore = "needs kprobes: run in a guest"]
+fn a_pattern_leaves_out_what_cannot_be_probed() {
+    let script = "kprobe:notif* { @[kstack(1)] = count(); } interval:ms:1 { exit(); }";
+    let ran = Command::new(OURS).args(["run", "-e", script]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    assert!(said.contains("functions of `kprobe:notif*` that cannot be probed: 1\n"), "{said}");
+}
+
 /// What is not there is said, with what is.
 #[test]
 #[ignore = "needs the kernel's own list of functions: run in a guest"]
