@@ -13,22 +13,27 @@ use super::{Machine, Release};
 use crate::apt::{checked, output};
 use crate::ebpf::root;
 
-const PACKAGE: &str = "synscope-datapath";
+const DATAPATH: &str = "synscope-datapath";
+const TRACER: &str = "synscope-tracer";
 
 /// A test program, the arguments it gets, and the kernels that it runs on.
 struct Test {
+    package: &'static str,
     name: &'static str,
     arguments: &'static [&'static str],
     on: &'static [Release],
 }
 
 /// All that load and attach; of `devices` those that this kernel has no devices for; of the whole service what it says
-/// about kernels that lack something.
-const TESTS: [Test; 4] = [
-    Test { name: "kernel", arguments: &[], on: &Release::ALL },
-    Test { name: "attach", arguments: &[], on: &Release::ALL },
-    Test { name: "devices", arguments: &["--ignored"], on: &[Release::V6_12] },
+/// about kernels that lack something; and the tracer at functions, which this machine's kernel may not let be probed.
+const TESTS: [Test; 6] = [
+    Test { package: DATAPATH, name: "kernel", arguments: &[], on: &Release::ALL },
+    Test { package: DATAPATH, name: "attach", arguments: &[], on: &Release::ALL },
+    Test { package: TRACER, name: "functions", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
+    Test { package: TRACER, name: "seed", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
+    Test { package: DATAPATH, name: "devices", arguments: &["--ignored"], on: &[Release::V6_12] },
     Test {
+        package: DATAPATH,
         name: "service",
         arguments: &["what_this_kernel_cannot_do_is_in_status_and_health"],
         on: &[Release::V5_10, Release::V6_1],
@@ -55,12 +60,12 @@ impl Suite {
         checked(&mut cargo(&["build", "--quiet", "--example", EXAMPLE]))?;
         let mut tests = cargo(&["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"]);
         let messages = output(tests.args(TESTS.iter().flat_map(|test| ["--test", test.name])))?;
-        let built = programs(&messages, PACKAGE)?;
+        let mut built = programs(&messages)?;
         let mut programs = Vec::new();
         for test in TESTS {
-            let path =
-                built.get(test.name).with_context(|| format!("of the test {} cargo built nothing", test.name))?;
-            programs.push((path.clone(), test));
+            let path = built.remove(&(test.package.to_owned(), test.name.to_owned()));
+            let path = path.with_context(|| format!("of {}'s test {} cargo built nothing", test.package, test.name))?;
+            programs.push((path, test));
         }
         Ok(Self { programs })
     }
@@ -111,16 +116,17 @@ fn side_by_side<J: Sync, R: Send>(jobs: &[J], at_once: usize, run: impl Fn(&J) -
     done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-/// A package's test programs by name in cargo's messages: others may have tests of the same name.
-fn programs(messages: &str, package: &str) -> Result<BTreeMap<String, PathBuf>> {
+/// Test programs by package and name in cargo's messages: packages may have tests of the same name.
+fn programs(messages: &str) -> Result<BTreeMap<(String, String), PathBuf>> {
     let mut found = BTreeMap::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
-        let of_package = message["package_id"].as_str().is_some_and(|id| id.contains(&format!("#{package}@")));
-        let is_test = of_package && message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
+        // `path+file:///folder#name@version`
+        let id = message["package_id"].as_str().and_then(|id| id.rsplit_once('#')?.1.split_once('@'));
+        let is_test = message["profile"]["test"] == true && message["target"]["kind"][0] == "test";
         let built = message["target"]["name"].as_str().zip(message["executable"].as_str());
-        if let Some((name, path)) = built.filter(|_| is_test) {
-            found.insert(name.to_owned(), PathBuf::from(path));
+        if let (true, Some((package, _version)), Some((name, path))) = (is_test, id, built) {
+            found.insert((package.to_owned(), name.to_owned()), PathBuf::from(path));
         }
     }
     Ok(found)
@@ -158,6 +164,8 @@ mod tests {
 {"reason":"compiler-artifact","package_id":"path+file:///s/b#b@0.1.0","target":{"kind":["test"],"name":"kernel"},"profile":{"test":true},"executable":"/t/deps/kernel-2"}
 {"reason":"build-finished","success":true}
 "#;
-        assert_eq!(programs(messages, "a").unwrap(), [("kernel".into(), "/t/deps/kernel-1".into())].into());
+        let of = |package: &str| (package.to_owned(), "kernel".to_owned());
+        let expected = [(of("a"), "/t/deps/kernel-1".into()), (of("b"), "/t/deps/kernel-2".into())];
+        assert_eq!(programs(messages).unwrap(), expected.into());
     }
 }

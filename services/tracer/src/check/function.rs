@@ -82,6 +82,13 @@ impl Wanted<'_> {
 impl Checker<'_> {
     pub(super) fn functions(&mut self, wanted: &Wanted<'_>, uses: &Uses, span: Span) -> Vec<(Target, Context)> {
         let Some(functions) = self.found(wanted, span) else { return Vec::new() };
+        let most = self.settings.max_probes;
+        if functions.len() > most as usize {
+            let message =
+                format!("`{}` is like {} functions, and a script may be at {most}", wanted.name, functions.len());
+            self.report(Diagnostic::error("too-many-probes", message, span).because("`max_probes` says how many"));
+            return Vec::new();
+        }
         let few = functions.len() <= TYPED_MOST;
         // Arguments and names differ from function to function.
         let own = uses.any(&[Use::Named, Use::Probe]) || wanted.typed();

@@ -103,17 +103,23 @@ impl Checker<'_> {
     pub(super) fn expand<'p>(&mut self, program: &'p ast::Program) -> Vec<Expanded<'p>> {
         let mut expanded = Vec::new();
         let mut places = 0;
-        let most = self.settings.max_probes.min(self.settings.max_bpf_progs);
         for probe in &program.probes {
             let uses = Uses::of(probe);
             for point in &probe.attach_points {
                 let Some(attachment) = self.attachment(point) else { continue };
                 for (target, context) in self.targets(&attachment, &uses, point.span) {
                     places += target.places();
-                    if places > most as usize {
+                    let settings = &self.settings;
+                    let exceeded = if places > settings.max_probes as usize {
+                        Some((settings.max_probes, "`max_probes` says how many it may be at"))
+                    } else if expanded.len() == settings.max_bpf_progs as usize {
+                        Some((settings.max_bpf_progs, "`max_bpf_progs` says how many programs it may make"))
+                    } else {
+                        None
+                    };
+                    if let Some((most, why)) = exceeded {
                         let message = format!("the script makes more than {most} probes");
-                        let error = Diagnostic::error("too-many-probes", message, point.span);
-                        self.report(error.because("`max_probes` and `max_bpf_progs` say how many it may make"));
+                        self.report(Diagnostic::error("too-many-probes", message, point.span).because(why));
                         return expanded;
                     }
                     expanded.push(Expanded { probe, target, span: point.span, context });

@@ -35,7 +35,20 @@ pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec
                 let event = PerfEvent::Function { name: &name, offset: *offset, exit: *exit };
                 open_perf_event(event, 0, program)
             };
-            functions.iter().map(event).collect()
+            if let [only] = functions.as_slice() {
+                return Ok(vec![event(only)?]);
+            }
+            let mut links = Vec::new();
+            let mut last = None;
+            for function in functions {
+                match event(function) {
+                    Ok(link) => links.push(link),
+                    Err(error) if is_refusal(&error) => last = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            // Of a pattern's functions, some may not be probed: who asked for all is served with the others.
+            last.filter(|_| links.is_empty()).map_or(Ok(links), Err)
         }
         Target::Functions { functions, exit, way: Way::Multi, .. } => {
             let names: Vec<String> = functions.iter().map(|function| function.name.clone()).collect();
@@ -44,6 +57,11 @@ pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec
         // A tracepoint's programs run wherever it is hit, on whichever CPU the event was opened.
         Target::Tracepoint { id } => Ok(vec![open_perf_event(PerfEvent::Tracepoint(*id), 0, program)?]),
     }
+}
+
+/// Whether the kernel has a function that it does not let be probed: probes themselves run it, or several are called so.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::EADDRNOTAVAIL | libc::EILSEQ))
 }
 
 /// The numbers of the CPUs that run now.

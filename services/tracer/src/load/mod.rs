@@ -71,6 +71,14 @@ pub struct Refused {
 /// Bytes of the verifier's log; where it says more, the end is kept.
 const LOG: usize = 1 << 20;
 
+/// Programs where they are hit; they are detached when this goes.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    links: Vec<OwnedFd>,
+    /// Probes by name, with how many of their functions the kernel does not let be probed.
+    pub(crate) refused: Vec<(String, usize)>,
+}
+
 /// A script in the kernel. What it made there goes when this goes.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -83,6 +91,7 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Makes the maps and loads the programs.
     pub(crate) fn new(script: &Script, lowered: &Lowered) -> Result<Self, LoadError> {
+        sys::lift_limits();
         let probes = u32::try_from(script.probes.len()).unwrap_or(u32::MAX);
         let plans = plan::maps(script, (lowered.arena, probes));
         let places = Places::of(script);
@@ -211,13 +220,19 @@ impl Loaded {
     }
 
     /// Attaches all programs but those of the beginning and the end.
-    pub(crate) fn attach(&self, script: &Script) -> Result<Vec<OwnedFd>, LoadError> {
-        let mut links = Vec::new();
+    pub(crate) fn attach(&self, script: &Script) -> Result<Attached, LoadError> {
+        let mut attached = Attached { links: Vec::new(), refused: Vec::new() };
         for (probe, program) in script.probes.iter().zip(&self.programs) {
-            let attached = attach::attach(&probe.target, program.as_fd());
-            links.extend(attached.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?);
+            let links = attach::attach(&probe.target, program.as_fd());
+            let links = links.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?;
+            if let Target::Functions { functions, way: Way::Kprobe { .. }, .. } = &probe.target
+                && functions.len() > links.len()
+            {
+                attached.refused.push((probe.name.clone(), functions.len() - links.len()));
+            }
+            attached.links.extend(links);
         }
-        Ok(links)
+        Ok(attached)
     }
 
     /// Runs the programs of the beginning, or those of the end.

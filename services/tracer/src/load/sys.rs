@@ -88,6 +88,21 @@ pub(super) fn owned(descriptor: i64) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Lets this process have as much as it may: of locked memory, as which kernels before 5.11 count maps, and of open files,
+/// of which each probe is one. Where limits cannot be lifted, what comes to them says so.
+pub(super) fn lift_limits() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads the limit, and keeps no pointer to it.
+    let _refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+    let mut files = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes the limit, and keeps no pointer to it.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut files) } == 0 {
+        files.rlim_cur = files.rlim_max;
+        // SAFETY: as above.
+        let _refused = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const files) };
+    }
+}
+
 /// Makes a map.
 pub(super) fn create_map(plan: &MapPlan) -> io::Result<OwnedFd> {
     let mut attributes = Attributes::new();

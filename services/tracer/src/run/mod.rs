@@ -58,6 +58,9 @@ pub fn run(
     out.flush()?;
     loaded.run(script, |target| matches!(target, Target::Begin))?;
     let links = loaded.attach(script)?;
+    for (probe, functions) in &links.refused {
+        writeln!(error, "functions of `{probe}` that cannot be probed: {functions}")?;
+    }
     attached(out)?;
     while !printer.exited && !stop.load(Ordering::Relaxed) {
         if printer.drain(&mut loaded, out, error)? == 0 && !printer.exited {
