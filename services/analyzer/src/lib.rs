@@ -14,6 +14,7 @@ pub mod fix;
 mod history;
 pub mod incident;
 pub mod nodes;
+mod normal;
 mod picture;
 pub mod random;
 pub mod recording;

@@ -1,32 +1,22 @@
 //! One edge from one vantage: what is normal for it, and the buckets that were not.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
 
 use synscope_bus::message::edge::EdgeBucket;
 use synscope_bus::message::incident::{Point, Spike};
-use synscope_bus::sketch::Sketch;
 
 use crate::history::History;
+use crate::normal::Normal;
 use crate::scale::Scale;
 use crate::spikes::{PAST_CHANCE_LN_MAX, outages, spike_of, usual_of};
 use crate::usual::{Noted, Usual};
 
-/// Connections that a sketch of what is normal needs before it is asked.
-const NORMAL_MIN: u64 = 30;
-/// Above this, what is normal forgets half: the past fades.
-const NORMAL_MAX: u64 = 200_000;
 /// Buckets that may still change.
 const OPEN_MAX: usize = 64;
 /// Anomalous buckets that are remembered.
 const ANOMALOUS_MAX: usize = 2048;
 /// Spikes that are remembered after their buckets are forgotten.
 const PAST_MAX: usize = 256;
-/// A connection is slow for its edge above this many times the edge's own 90th percentile (the 99th is a retransmission's
-/// second already where one SYN in a hundred is lost) …
-const SLOW_FACTOR: u64 = 5;
-/// … and at least so much above its median: below it, nobody suffers. ns
-const SLOW_MIN_NS: u64 = 10_000_000;
 /// Share of suffering connections from which a bucket is anomalous, percent.
 const ANOMALOUS_PERCENT: u64 = 5;
 /// Share of failed handshakes from which they are the edge's trouble, and not that of one client among many, percent.
@@ -40,11 +30,7 @@ const NEW_NORMAL: usize = 180;
 #[derive(Debug, Clone)]
 pub struct Series {
     scale: Scale,
-    slow_above_ns: u64,
-    normal: Sketch,
-    normal_count: u64,
-    /// What is slow beside what was learned until now, once it was asked: each spike asks for every one of its buckets.
-    slow_ns: OnceLock<u64>,
+    normal: Normal,
     usual: Usual,
     /// Outages that were found, from the first bucket's start to the last's.
     outages: Vec<(u64, u64)>,
@@ -73,10 +59,7 @@ impl Series {
     pub fn new(scale: Scale, slow_above_ns: u64) -> Self {
         Self {
             scale,
-            slow_above_ns,
-            normal: Sketch::default(),
-            normal_count: 0,
-            slow_ns: OnceLock::new(),
+            normal: Normal::new(slow_above_ns),
             usual: Usual::new(&scale),
             outages: Vec::new(),
             open: VecDeque::new(),
@@ -148,7 +131,7 @@ impl Series {
             self.changed = true;
             self.anomalous.insert(place, whole);
         } else {
-            self.learn(part);
+            self.normal.learn(&part.latency_ns);
         }
     }
 
@@ -254,20 +237,17 @@ impl Series {
 
     /// Above this a connection is slow for this edge, ns.
     pub fn slow_ns(&self) -> u64 {
-        *self.slow_ns.get_or_init(|| match (self.normal_ns(), self.normal.quantile(900)) {
-            (Some(median), Some(tail)) => tail.saturating_mul(SLOW_FACTOR).max(median.saturating_add(SLOW_MIN_NS)),
-            _ => self.slow_above_ns,
-        })
+        self.normal.slow_ns()
     }
 
     /// The usual median, ns; none as long as too little was seen.
     pub fn normal_ns(&self) -> Option<u64> {
-        self.normal.quantile(500).filter(|_| self.is_known())
+        self.normal.median_ns()
     }
 
     /// Whether enough connections succeeded to know what is normal.
     pub const fn is_known(&self) -> bool {
-        self.normal_count >= NORMAL_MIN
+        self.normal.is_known()
     }
 
     /// The usual share of suffering connections, all of them.
@@ -319,12 +299,7 @@ impl Series {
     }
 
     fn slow_or_dropped(&self, bucket: &EdgeBucket) -> u64 {
-        // What is slow is never below this, and most buckets hold nothing above it: they cost no quantiles of the past.
-        let never_slow_ns = self.slow_above_ns.min(SLOW_MIN_NS);
-        let slowest_ns = bucket.latency_ns.quantile(1000);
-        let none_slow = slowest_ns.is_none_or(|slowest_ns| slowest_ns <= never_slow_ns);
-        let slow = if none_slow { 0 } else { bucket.latency_ns.count_above(self.slow_ns()) };
-        slow + bucket.dropped
+        self.normal.slow(&bucket.latency_ns) + bucket.dropped
     }
 
     fn judge_oldest(&mut self) {
@@ -335,13 +310,13 @@ impl Series {
         self.note(&bucket);
         if !is_anomalous(&bucket, suffering) {
             self.on_end = 0;
-            self.learn(&bucket);
+            self.normal.learn(&bucket.latency_ns);
             return;
         }
         self.on_end += 1;
         if self.on_end > NEW_NORMAL {
             // What lasts is no spike: from here on it is what this edge is like.
-            self.learn(&bucket);
+            self.normal.learn(&bucket.latency_ns);
         }
         self.changed |= self.ripe_at(&bucket) <= self.asked_unix_ns;
         let place = self.anomalous.partition_point(|known| known.start_unix_ns < start);
@@ -363,16 +338,6 @@ impl Series {
     fn noted(&self, part: &EdgeBucket) -> Noted {
         let slow_or_dropped = self.slow_or_dropped(part);
         Noted { start_unix_ns: part.start_unix_ns, n: handshakes(part), slow_or_dropped, failed: part.failed }
-    }
-
-    fn learn(&mut self, bucket: &EdgeBucket) {
-        self.slow_ns.take();
-        self.normal.merge(&bucket.latency_ns);
-        self.normal_count += bucket.n;
-        if self.normal_count > NORMAL_MAX {
-            self.normal.halve();
-            self.normal_count = self.normal.count();
-        }
     }
 }
 

@@ -10,11 +10,15 @@ mod day;
 
 use day::false_incidents;
 
+/// Days that were taken for incidents once: an edge that loses three SYNs in a hundred, and one whose first failures were
+/// not told yet.
+const TAKEN_WRONGLY: [u64; 2] = [572, 1111];
+
 #[test]
 fn nothing_wrong_is_no_incident() {
     let days = std::env::var("NOISE_DAYS").map_or(24, |days| days.parse().unwrap());
     let mut falsely = 0;
-    for seed in 0..days {
+    for seed in (0..days).chain(TAKEN_WRONGLY) {
         let found = false_incidents(seed);
         falsely += u64::from(!found.is_empty());
         for title in found {
