@@ -114,8 +114,8 @@ impl Checker<'_> {
         }
         if !has_kprobes() {
             let message = format!("this kernel has no way to attach `{}:{}`", wanted.provider.name(), wanted.name);
-            let error = Diagnostic::error("no-kprobes", message, span).because(format!("no fentry: {why}"));
-            self.report(error.because("and no kprobes: it was built without `CONFIG_KPROBE_EVENTS`"));
+            let error = Diagnostic::error("no-kprobes", message, span).because(why);
+            self.report(error.because("it has no kprobes either: it was built without `CONFIG_KPROBE_EVENTS`"));
             return Vec::new();
         }
         let helper_tells =
