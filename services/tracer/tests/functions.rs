@@ -7,9 +7,10 @@ mod traced;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, send};
-use traced::{OURS, named, ours, traced};
+use traced::{OURS, attached, named, ours, traced};
 
 /// Runs `ip` with these words.
 fn ip(words: &str) {
@@ -165,6 +166,24 @@ fn a_pattern_leaves_out_what_cannot_be_probed() {
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
     assert!(said.contains("functions of `kprobe:notif*` that cannot be probed: 1\n"), "{said}");
+}
+
+/// Whoever is killed cleans nothing up: the kernel does.
+#[test]
+#[ignore = "needs fentry and kprobes: run in a guest"]
+fn a_killed_tracer_leaves_nothing_attached() {
+    let enabled = || std::fs::read_to_string("/sys/kernel/tracing/enabled_functions").unwrap();
+    let is_attached = |name: &str| enabled().lines().any(|line| line.split(' ').next() == Some(name));
+    let script = "fentry:tcp_connect { @ = count(); } kprobe:tcp_v4_connect { @by[sarg0] = count(); }";
+    let (mut child, _lines) = attached(&ours(), script);
+    assert!(is_attached("tcp_connect") && is_attached("tcp_v4_connect"), "{}", enabled());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let start = Instant::now();
+    while is_attached("tcp_connect") || is_attached("tcp_v4_connect") {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", enabled());
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// What a script likely does not mean is said at functions too.
