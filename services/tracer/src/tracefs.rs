@@ -22,7 +22,7 @@ pub enum TracefsError {
     #[error("tracepoints are read from tracefs, which is not mounted: mount -t tracefs tracefs /sys/kernel/tracing")]
     NotMounted,
     /// A file of it.
-    #[error("{}", path.display())]
+    #[error("{}: {source}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -78,7 +78,16 @@ impl Field {
 }
 
 fn folder() -> Result<&'static Path, TracefsError> {
-    FOLDERS.iter().map(Path::new).find(|folder| folder.exists()).ok_or(TracefsError::NotMounted)
+    for folder in FOLDERS.map(Path::new) {
+        match folder.metadata() {
+            Ok(_) => return Ok(folder),
+            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(TracefsError::Read { path: folder.to_owned(), source });
+            }
+            Err(_) => {}
+        }
+    }
+    Err(TracefsError::NotMounted)
 }
 
 fn names(folder: &Path, pattern: &str) -> Result<Vec<String>, TracefsError> {

@@ -5,6 +5,7 @@
 mod traced;
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -123,6 +124,25 @@ fn structs_of_the_kernel_are_followed_by_type() {
     let written = traced(&ours(), script, || (0..4).for_each(|_| named("parting", || {})));
     assert!(written.contains(&format!("@[parting, {}, 0]: 4\n", std::process::id())), "{written}");
     assert!(written.contains("@flags[0, 4]: 4\n"), "{written}");
+}
+
+/// Whoever may not trace is told what it takes.
+#[test]
+fn without_rights_nothing_runs_and_it_says_why() {
+    // Where it was built, others may not be let in.
+    let copy = std::env::temp_dir().join(format!("synscope-tracer-{}", std::process::id()));
+    std::fs::copy(OURS, &copy).unwrap();
+    let nobody = |script: &str| {
+        let ran = Command::new(&copy).args(["run", "-e", script]).uid(65_534).gid(65_534).output().unwrap();
+        assert!(!ran.status.success());
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    let said = nobody("BEGIN { exit(); }");
+    let of_tracepoints = nobody("tracepoint:sched:sched_switch { @ = count(); }");
+    std::fs::remove_file(&copy).unwrap();
+    assert!(said.contains("tracing takes root, or CAP_BPF and CAP_PERFMON: Operation not permitted"), "{said}");
+    assert!(of_tracepoints.contains("error[tracefs]"), "{of_tracepoints}");
+    assert!(of_tracepoints.contains("Permission denied"), "{of_tracepoints}");
 }
 
 /// A full map and a full buffer are counted, not passed over.

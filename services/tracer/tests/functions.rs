@@ -4,10 +4,13 @@
 
 mod traced;
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use traced::{OURS, named, ours, traced};
+use nix::sys::socket::{MsgFlags, send};
+use traced::{OURS, attached, named, ours, traced};
 
 /// Runs `ip` with these words.
 fn ip(words: &str) {
@@ -120,23 +123,81 @@ fn registers_and_stacks_are_seen_by_kprobes() {
 #[test]
 #[ignore = "needs kprobes: run in a guest"]
 fn a_pattern_is_at_all_functions_like_it() {
-    let script = r#"kprobe:tcp_* /comm == "spotter"/ { @calls[func] = count(); }
+    let script = r#"kprobe:tcp_v* /comm == "spotter"/ { @calls[func] = count(); }
         kretprobe:tcp_v4_* /comm == "spotter"/ { @returns[probe, retval == 0] = count(); }"#;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    // Debian's kernels have fprobes since 6.12.
+    let since_6_12 = (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 12);
+    let by = if since_6_12 { "kprobe:tcp_v*: multi-kprobe at " } else { "kprobe:tcp_v*: kprobe at " };
+    let said = checked(script);
+    assert!(said.lines().any(|line| line.starts_with(by)), "{said}");
     let written = traced(&ours(), script, || {
         dial("spotter", 5);
     });
-    has(&written, &["@calls[tcp_v4_connect]: 5", "@calls[tcp_connect]: 5", "@returns[kretprobe:tcp_v4_connect, 1]: 5"]);
+    has(&written, &["@calls[tcp_v4_connect]: 5", "@returns[kretprobe:tcp_v4_connect, 1]: 5"]);
+}
+
+/// With nine arguments, no program can be called from within the function: a kprobe knows those in registers.
+#[test]
+#[ignore = "needs kprobes: run in a guest"]
+fn a_function_of_many_arguments_is_probed_all_the_same() {
+    let script = r#"fentry:ip_append_data /comm == "appender"/ { @[args.length, args.transhdrlen, arg4] = count(); }"#;
+    let said = checked(script);
+    has(&said, &["fentry:vmlinux:ip_append_data: kprobe (a program cannot be called with its arguments)"]);
+    let written = traced(&ours(), script, || {
+        named("appender", || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.connect("127.0.0.1:9").unwrap();
+            // More is to come: the datagram is put together piece by piece.
+            assert_eq!(send(socket.as_raw_fd(), b"some", MsgFlags::from_bits_retain(libc::MSG_MORE)).unwrap(), 4);
+        });
+    });
+    // The UDP header's eight bytes come first.
+    has(&written, &["@[12, 8, 12]: 1"]);
 }
 
 /// Of functions that probes themselves run, the kernel lets none be probed: `notifier_call_chain` is one.
 #[test]
 #[ignore = "needs kprobes: run in a guest"]
 fn a_pattern_leaves_out_what_cannot_be_probed() {
-    let script = "kprobe:notif* { @[kstack(1)] = count(); } interval:ms:1 { exit(); }";
+    let script = "kprobe:notif* { @[sarg0] = count(); } interval:ms:1 { exit(); }";
     let ran = Command::new(OURS).args(["run", "-e", script]).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
     assert!(said.contains("functions of `kprobe:notif*` that cannot be probed: 1\n"), "{said}");
+}
+
+/// Whoever is killed cleans nothing up: the kernel does.
+#[test]
+#[ignore = "needs fentry and kprobes: run in a guest"]
+fn a_killed_tracer_leaves_nothing_attached() {
+    let enabled = || std::fs::read_to_string("/sys/kernel/tracing/enabled_functions").unwrap();
+    let is_attached = |name: &str| enabled().lines().any(|line| line.split(' ').next() == Some(name));
+    let script = "fentry:tcp_connect { @ = count(); } kprobe:tcp_v4_connect { @by[sarg0] = count(); }";
+    let (mut child, _lines) = attached(&ours(), script);
+    assert!(is_attached("tcp_connect") && is_attached("tcp_v4_connect"), "{}", enabled());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let start = Instant::now();
+    while is_attached("tcp_connect") || is_attached("tcp_v4_connect") {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", enabled());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What a script likely does not mean is said at functions too.
+#[test]
+#[ignore = "needs functions to probe: run in a guest"]
+fn likely_mistakes_at_functions_are_warned_of() {
+    let script = r#"kprobe:ip_rcv { @packets[tid] = count(); printf("a packet\n"); }
+        kprobe:tcp_v4_connect { @start[tid] = nsecs; }
+        fentry:tcp_connect { if (args.sk->__sk_common.skc_dport == 443) { @https = count(); } }
+        kprobe:tcp_close { @[((struct sk_buff *)arg0)->len] = count(); }"#;
+    let said = checked(script);
+    for code in ["foreign-process", "prints-often", "never-deleted", "byte-order", "argument-type"] {
+        assert!(said.contains(&format!("warning[{code}]")), "no {code} in:\n{said}");
+    }
 }
 
 /// What is not there is said, with what is.

@@ -94,7 +94,6 @@ impl Checker<'_> {
         let own = uses.any(&[Use::Named, Use::Probe]) || wanted.typed();
         let mut targets = Vec::new();
         let mut rest = Vec::new();
-        let mut why = "";
         for function in functions {
             match self.typed(&function, wanted, uses, few) {
                 Ok(found) => targets.extend(self.by_type(function, &found, wanted, uses, span)),
@@ -103,27 +102,24 @@ impl Checker<'_> {
                     let error = Diagnostic::error("no-fexit", format!("`{name}` cannot be attached as fexit"), span);
                     self.report(error.because(reason).because("without it, arguments are not known at exit"));
                 }
-                Err(reason) => {
-                    why = reason;
-                    rest.push(function);
-                }
+                Err(reason) => rest.push((function, reason)),
             }
         }
-        if rest.is_empty() {
-            return targets;
-        }
+        let Some((_, why)) = rest.first() else { return targets };
         if !has_kprobes() {
             let message = format!("this kernel has no way to attach `{}:{}`", wanted.provider.name(), wanted.name);
-            let error = Diagnostic::error("no-kprobes", message, span).because(format!("no fentry: {why}"));
-            self.report(error.because("and no kprobes: it was built without `CONFIG_KPROBE_EVENTS`"));
+            let error = Diagnostic::error("no-kprobes", message, span).because(*why);
+            self.report(error.because("it has no kprobes either: it was built without `CONFIG_KPROBE_EVENTS`"));
             return Vec::new();
         }
         let helper_tells =
             self.environment.kernel().is_ok_and(|kernel| kernel.constant("BPF_FUNC_get_func_ip").is_ok());
         if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !helper_tells) {
-            targets.extend(rest.into_iter().filter_map(|function| self.by_kprobe(function, wanted, uses, why, span)));
+            let each = |(function, why)| self.by_kprobe(function, wanted, uses, why, span);
+            targets.extend(rest.into_iter().filter_map(each));
         } else {
-            targets.push(self.together(rest, wanted, uses));
+            let functions = rest.into_iter().map(|(function, _)| function).collect();
+            targets.push(self.together(functions, wanted, uses));
         }
         targets
     }

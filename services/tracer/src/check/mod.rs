@@ -3,6 +3,7 @@
 //! What a variable or map holds is known from all that is put into it, also further down in the script. So the script is
 //! gone through again and again until nothing new is learned; only the last time counts, and its errors are shown.
 
+mod argument;
 mod builtin;
 mod call;
 mod constants;

@@ -26,6 +26,7 @@ impl LoadedMap {
     pub(super) fn new(plan: MapPlan) -> Result<Self, LoadError> {
         match create_map(&plan) {
             Ok(descriptor) => Ok(Self { descriptor, plan }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(LoadError::NotPermitted(error)),
             Err(source) => Err(LoadError::Map { name: plan.name, entries: plan.entries, source }),
         }
     }

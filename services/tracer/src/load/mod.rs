@@ -29,6 +29,9 @@ use sys::{Program, ProgramKind};
 /// Why a trace cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// Whoever runs this may not trace.
+    #[error("the kernel does not permit it: tracing takes root, or CAP_BPF and CAP_PERFMON")]
+    NotPermitted(#[source] io::Error),
     /// A map could not be made.
     #[error("the kernel does not make the map `{name}` of {entries} entries")]
     Map {

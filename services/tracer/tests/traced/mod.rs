@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
@@ -12,8 +12,8 @@ use nix::unistd::Pid;
 pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_synscope-tracer");
 const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
-/// Does something while a script is attached, and gives what the script wrote until it was interrupted.
-pub(crate) fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> String {
+/// Starts a script and waits until it is attached; gives what it then writes.
+pub(crate) fn attached(tracer: &[OsString], script: &str) -> (Child, BufReader<ChildStdout>) {
     let (program, arguments) = tracer.split_first().unwrap();
     let mut command = Command::new(program);
     command.args(arguments).args(["-e", script]).env(NOTIFY, "1");
@@ -27,6 +27,12 @@ pub(crate) fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> S
             panic!("{script} was not attached: {before}{error}");
         }
     }
+    (child, lines)
+}
+
+/// Does something while a script is attached, and gives what the script wrote until it was interrupted.
+pub(crate) fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> String {
+    let (mut child, mut lines) = attached(tracer, script);
     act();
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     let mut rest = String::new();
