@@ -1,6 +1,6 @@
 //! Reading events: decoded, gaps counted, foreign messages counted and logged once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use async_nats::HeaderMap;
 use schemars::JsonSchema;
@@ -10,8 +10,6 @@ use crate::envelope::{self, EnvelopeError, Received};
 use crate::message::Message;
 use crate::sequence::{GapCounter, Gaps};
 
-/// Subjects watched for gaps; more are read, but not watched.
-const SUBJECTS_MAX: usize = 65_536;
 /// Different complaints that are logged before only their count goes on.
 const COMPLAINTS_MAX: usize = 64;
 
@@ -29,7 +27,7 @@ pub struct Counts {
 /// A reader of one kind of message.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    gaps: BTreeMap<String, GapCounter>,
+    gaps: GapCounter,
     foreign: u64,
     complained: BTreeSet<String>,
 }
@@ -38,7 +36,9 @@ impl Inbox {
     /// Reads a message; none when it is foreign, or was read before.
     pub fn read<M: Message>(&mut self, message: &async_nats::Message) -> Option<Received<M>> {
         match decode(message.headers.as_ref(), &message.payload) {
-            Ok(received) => self.note(&message.subject, &received).then_some(received),
+            Ok(received) => {
+                self.gaps.note(&message.subject, &received.publisher, received.sequence).then_some(received)
+            }
             Err(error) => {
                 self.complain(&message.subject, &error);
                 None
@@ -48,25 +48,7 @@ impl Inbox {
 
     /// What was read so far.
     pub fn counts(&self) -> Counts {
-        let mut sum = Gaps::default();
-        for gaps in self.gaps.values().map(GapCounter::gaps) {
-            sum.received += gaps.received;
-            sum.missing = sum.missing.saturating_add(gaps.missing);
-            sum.duplicates += gaps.duplicates;
-            sum.restarts += gaps.restarts;
-            sum.unwatched += gaps.unwatched;
-        }
-        Counts { gaps: sum, foreign: self.foreign }
-    }
-
-    fn note<M>(&mut self, subject: &str, received: &Received<M>) -> bool {
-        if !self.gaps.contains_key(subject) {
-            if self.gaps.len() >= SUBJECTS_MAX {
-                return true;
-            }
-            self.gaps.insert(subject.to_owned(), GapCounter::default());
-        }
-        self.gaps.get_mut(subject).is_none_or(|gaps| gaps.note(&received.publisher, received.sequence))
+        Counts { gaps: self.gaps.gaps(), foreign: self.foreign }
     }
 
     fn complain(&mut self, subject: &str, error: &EnvelopeError) {

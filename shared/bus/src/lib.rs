@@ -1,6 +1,7 @@
 //! What the services share with each other.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "what others publish through is made of them")]
 
 pub mod clock;
 pub mod command;

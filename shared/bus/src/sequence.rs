@@ -21,7 +21,7 @@ impl Numbering {
     }
 }
 
-/// Nodes that a reader watches for gaps.
+/// Publishers that a reader watches for gaps, one with several subjects once for each.
 pub const PUBLISHERS_MAX: usize = 65_536;
 
 /// How late a message may come, in numbers, and still be told from one that was read before.
@@ -42,7 +42,7 @@ pub struct Gaps {
     pub duplicates: u64,
     /// Publishers that came back with another boot nonce.
     pub restarts: u64,
-    /// Messages of nodes beyond the bound of [`PUBLISHERS_MAX`]: read, but not watched for gaps.
+    /// Messages of publishers beyond the bound of [`PUBLISHERS_MAX`]: read, but not watched for gaps.
     pub unwatched: u64,
 }
 
@@ -87,19 +87,20 @@ impl Watched {
 /// Counts gaps on the reader's side.
 ///
 /// What came before the first message of a publisher is not counted: the reader may have joined late.
-/// Memory is one entry per node, not per restart, for at most [`PUBLISHERS_MAX`] nodes.
+/// Memory is one entry per subject and node, not per restart, for at most [`PUBLISHERS_MAX`] of them in all.
 #[derive(Debug, Default)]
 pub struct GapCounter {
-    watched: BTreeMap<NodeId, Watched>,
+    watched: BTreeMap<String, BTreeMap<NodeId, Watched>>,
+    count: usize,
     gaps: Gaps,
 }
 
 impl GapCounter {
-    /// Takes note of one message; whether it is new.
-    pub fn note(&mut self, publisher: &PublisherId, sequence: u64) -> bool {
+    /// Takes note of one message; whether it is new. Numbers are those of a publisher on one subject.
+    pub fn note(&mut self, subject: &str, publisher: &PublisherId, sequence: u64) -> bool {
         let nonce = publisher.boot_nonce;
-        let room = self.watched.len() < PUBLISHERS_MAX;
-        let new = match self.watched.get_mut(&publisher.node) {
+        let room = self.count < PUBLISHERS_MAX;
+        let new = match self.watched.get_mut(subject).and_then(|nodes| nodes.get_mut(&publisher.node)) {
             Some(watched) if watched.boot_nonce == nonce => watched.note(sequence, &mut self.gaps.missing),
             Some(watched) => {
                 // A new life numbers from 1, and this reader was there already.
@@ -113,7 +114,9 @@ impl GapCounter {
                 true
             }
             None => {
-                self.watched.insert(publisher.node.clone(), Watched::new(nonce, sequence, sequence));
+                let nodes = self.watched.entry(subject.to_owned()).or_default();
+                nodes.insert(publisher.node.clone(), Watched::new(nonce, sequence, sequence));
+                self.count += 1;
                 true
             }
         };
@@ -169,6 +172,8 @@ mod tests {
 
     use super::*;
 
+    const SUBJECT: &str = "s";
+
     fn publisher(boot_nonce: u64) -> PublisherId {
         PublisherId { node: NodeId::new("n").unwrap(), boot_nonce }
     }
@@ -179,9 +184,20 @@ mod tests {
         for (nonce, sequence, new) in
             [(1, 5, true), (1, 6, true), (1, 9, true), (1, 9, false), (2, 2, true), (2, 3, true)]
         {
-            assert_eq!(counter.note(&publisher(nonce), sequence), new);
+            assert_eq!(counter.note(SUBJECT, &publisher(nonce), sequence), new);
         }
         let expected = Gaps { received: 5, missing: 3, duplicates: 1, restarts: 1, unwatched: 0 };
+        assert_eq!(counter.gaps(), expected);
+    }
+
+    #[test]
+    fn each_subject_has_numbers_of_its_own_and_all_have_one_bound() {
+        let mut counter = GapCounter::default();
+        for subject in 0..=PUBLISHERS_MAX {
+            assert!(counter.note(&subject.to_string(), &publisher(1), 1));
+        }
+        assert!(counter.note("0", &publisher(1), 3), "it is watched still");
+        let expected = Gaps { received: PUBLISHERS_MAX as u64 + 2, missing: 1, unwatched: 1, ..Gaps::default() };
         assert_eq!(counter.gaps(), expected);
     }
 
@@ -189,7 +205,7 @@ mod tests {
     fn what_comes_late_is_read_and_not_missing() {
         let mut counter = GapCounter::default();
         for (sequence, new) in [(10, true), (14, true), (12, true), (12, false), (9, true), (300, true), (13, false)] {
-            assert_eq!(counter.note(&publisher(1), sequence), new, "{sequence}");
+            assert_eq!(counter.note(SUBJECT, &publisher(1), sequence), new, "{sequence}");
         }
         // 11 and 13 of the first jump, 15 to 299 of the second.
         assert_eq!(counter.gaps(), Gaps { received: 5, missing: 287, duplicates: 2, ..Gaps::default() });
@@ -205,9 +221,9 @@ mod tests {
             order.sort_unstable();
             let mut counter = GapCounter::default();
             let mut read = BTreeSet::new();
-            counter.note(&publisher(0), 1);
+            counter.note(SUBJECT, &publisher(0), 1);
             for (_, number) in order {
-                prop_assert_eq!(counter.note(&publisher(1), number), read.insert(number));
+                prop_assert_eq!(counter.note(SUBJECT, &publisher(1), number), read.insert(number));
             }
             let latest = read.last().copied().unwrap_or(0);
             prop_assert_eq!(counter.gaps().missing, latest - read.len() as u64);

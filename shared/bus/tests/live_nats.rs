@@ -74,7 +74,7 @@ async fn read(connection: &Connection, last: u64, reader: &mut Reader) {
         let headers = message.headers.as_ref().unwrap();
         let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
         let received = envelope::decode::<FlowBatch>(header, &message.payload).unwrap();
-        if reader.gaps.note(&received.publisher, received.sequence) {
+        if reader.gaps.note(&message.subject, &received.publisher, received.sequence) {
             reader.read.push(received.message.lost);
         }
     }

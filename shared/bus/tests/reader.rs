@@ -1,6 +1,7 @@
 //! Reading streams against a real nats-server that dies, comes back, and loses what it stored.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
 
 mod nats;
 

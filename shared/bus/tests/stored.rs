@@ -1,6 +1,7 @@
 //! What streams, buckets and commands promise, against a real nats-server.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
 
 mod nats;
 
