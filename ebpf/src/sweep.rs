@@ -19,8 +19,7 @@ use synscope_abi::verdict;
 use crate::maps::{CLOCKS, FLOWS_V4, FLOWS_V6, MOVES_LEFT, PendingTable, SETTINGS, TableSlot, count, swept_flow};
 use crate::report::{self, Note};
 
-const EEXIST: i64 = 17;
-const E2BIG: i64 = verdict::FULL as i64;
+const EEXIST: i32 = 17;
 /// No table, or no settings.
 pub const ENOENT: i32 = 2;
 
@@ -249,12 +248,14 @@ unsafe fn move_entry<const N: usize>(
     let moved = unsafe {
         bpf_map_update_elem(ptr::from_ref(to).cast_mut().cast(), key.cast(), flow.cast(), u64::from(BPF_NOEXIST))
     };
+    // Before 6.4 the verifier calls a function that returns an `int`, which says nothing about the upper half.
+    let moved = moved as i32;
     if moved == 0 {
         count(Counter::Moved);
     } else if moved != -EEXIST {
         count(Counter::MoveFailed);
         // What comes after finds no room either.
-        return i64::from(moved == -E2BIG);
+        return i64::from(moved == -verdict::FULL);
     }
     *moves_left -= 1;
     // Refused, it is found here again, and that it has moved.
