@@ -73,8 +73,9 @@ pub(crate) fn spike_of(series: &Series, group: &[&EdgeBucket], usual: f64, chanc
 
 /// Those of neighbouring anomalous buckets that make a spike, if they do.
 ///
-/// They do only if so many suffering connections are no chance, at the edge's usual share of them. All connections in
-/// their span count, and not only those of the buckets that were picked for being anomalous.
+/// They do only if so many suffering connections are no chance, at the edge's usual share of them, wherever among these
+/// buckets the worst stretch may have begun. All connections in its span count, and not only those of the buckets that were
+/// picked for being anomalous.
 fn no_chance<'a, 'b>(
     series: &Series,
     group: &'a [&'b EdgeBucket],
@@ -87,7 +88,10 @@ fn no_chance<'a, 'b>(
     let suffering = kept.iter().map(|bucket| series.suffering(bucket)).sum();
     let seen = series.handshakes(first.start_unix_ns, last.start_unix_ns + last.length_ns);
     let handshakes = seen.max(sum(|bucket| bucket.n + bucket.failed)) + sum(|bucket| bucket.dropped);
-    (suffering >= SUFFERING_MIN && chance_ln(suffering, handshakes, usual) <= chance_ln_max).then_some(kept)
+    #[allow(clippy::cast_precision_loss, reason = "a count of buckets")]
+    let begins_ln = (group.len() as f64).ln();
+    let is_no_chance = chance_ln(suffering, handshakes, usual) + begins_ln <= chance_ln_max;
+    (suffering >= SUFFERING_MIN && is_no_chance).then_some(kept)
 }
 
 /// The buckets without those at both ends that may be chance, so that a hiccup beforehand is not taken for the onset; all
