@@ -61,6 +61,16 @@ impl Cell {
     }
 }
 
+/// Where this number is, or would be. Mostly it is the last or later than all: to search ten thousand edges' days would
+/// be to read them from memory.
+fn place(cells: &VecDeque<Cell>, number: u32) -> usize {
+    match cells.back() {
+        Some(last) if last.number == number => cells.len() - 1,
+        Some(last) if last.number > number => cells.partition_point(|known| known.number < number),
+        _ => cells.len(),
+    }
+}
+
 /// One edge from one vantage, for a day.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
@@ -81,11 +91,7 @@ impl History {
         let bucket = part.start_unix_ns / self.bucket_ns;
         self.base.get_or_insert_with(|| bucket.saturating_sub(FIRST.into()));
         let cell = Cell::of(self.number(part.start_unix_ns), part);
-        // Mostly it is later than all that is there.
-        let place = match self.fine.back() {
-            Some(last) if last.number < cell.number => self.fine.len(),
-            _ => self.fine.partition_point(|known| known.number < cell.number),
-        };
+        let place = place(&self.fine, cell.number);
         let buckets = self.fine.len();
         match self.fine.get_mut(place) {
             Some(known) if known.number == cell.number => known.add(&cell),
@@ -156,7 +162,7 @@ impl History {
     fn add_coarse(&mut self, cell: Cell) {
         let minute = (self.base.unwrap_or(0) + u64::from(cell.number)) / COARSE * COARSE;
         let cell = Cell { number: narrow(minute.saturating_sub(self.base.unwrap_or(0))), ..cell };
-        let place = self.coarse.partition_point(|known| known.number < cell.number);
+        let place = place(&self.coarse, cell.number);
         let minutes = self.coarse.len();
         match self.coarse.get_mut(place) {
             Some(known) if known.number == cell.number => known.add(&cell),

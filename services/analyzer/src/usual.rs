@@ -48,7 +48,11 @@ impl Usual {
     pub(crate) fn note(&mut self, noted: &Noted) {
         let Noted { start_unix_ns, n, slow_or_dropped, failed } = *noted;
         let number = start_unix_ns / self.block_ns;
-        let place = self.blocks.partition_point(|block| block.number < number);
+        // Mostly it is in the last.
+        let place = match self.blocks.back() {
+            Some(last) if last.number == number => self.blocks.len() - 1,
+            _ => self.blocks.partition_point(|block| block.number < number),
+        };
         match self.blocks.get_mut(place) {
             Some(block) if block.number == number => {
                 block.n += n;
