@@ -56,12 +56,9 @@ impl Traceable {
 
     /// Those like a pattern, of a module if it is named; and how many are left out because others have their name.
     pub(crate) fn like(&self, module: Option<&str>, pattern: &str) -> (Vec<KernelFunction>, usize) {
-        let pattern = Pattern::new(pattern);
-        // The kernel's own have the name of its file.
+        let (pattern, module) = (Pattern::new(pattern), module.map(Pattern::new));
         let is_it = |function: &&KernelFunction| {
-            pattern.matches(&function.name)
-                && module
-                    .is_none_or(|module| Pattern::new(module).matches(function.module.as_deref().unwrap_or("vmlinux")))
+            pattern.matches(&function.name) && module.as_ref().is_none_or(|module| module.matches(function.home()))
         };
         let found = self.functions.iter().filter(is_it).cloned().collect();
         (found, self.ambiguous.iter().filter(is_it).count())
@@ -111,9 +108,7 @@ impl Symbols {
         module: Option<&'s str>,
         name: &'s str,
     ) -> impl Iterator<Item = &'s (u64, KernelFunction)> {
-        let of_module = move |function: &KernelFunction| {
-            module.is_none_or(|module| function.module.as_deref().unwrap_or("vmlinux") == module)
-        };
+        let of_module = move |function: &KernelFunction| module.is_none_or(|module| function.home() == module);
         self.functions.iter().filter(move |(_, function)| function.name == name && of_module(function))
     }
 

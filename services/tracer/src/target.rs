@@ -62,6 +62,13 @@ pub struct KernelFunction {
     pub module: Option<String>,
 }
 
+impl KernelFunction {
+    /// The module it is in, or the file of the kernel itself, as scripts and the kernel's types call it.
+    pub fn home(&self) -> &str {
+        self.module.as_deref().unwrap_or("vmlinux")
+    }
+}
+
 impl fmt::Display for KernelFunction {
     /// As the kernel takes it where it looks for a symbol.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -197,7 +197,7 @@ impl Checker<'_> {
         if let Some(module) = wanted.module
             && let Some((_, elsewhere)) = symbols.called(None, name).next()
         {
-            let place = elsewhere.module.as_deref().unwrap_or("vmlinux");
+            let place = elsewhere.home();
             return error.because(format!("not in `{module}`; there is one in `{place}`"));
         }
         let variants = symbols.variants(name);
@@ -232,8 +232,9 @@ impl Checker<'_> {
         if !few && !wanted.typed() {
             return Err("these are many functions");
         }
-        let module = Some(function.module.as_deref().unwrap_or("vmlinux"));
-        let found = self.type_of_function(module, &function.name).ok_or("the kernel's types do not tell of it")?;
+        let found = self
+            .type_of_function(Some(function.home()), &function.name)
+            .ok_or("the kernel's types do not tell of it")?;
         if !is_plain(&found) {
             return Err("a program cannot be called with its arguments");
         }
@@ -285,8 +286,7 @@ impl Checker<'_> {
         span: Span,
     ) -> Option<(Target, Context)> {
         let mut context = in_registers(wanted.name_of(&function), wanted);
-        let module = Some(function.module.as_deref().unwrap_or("vmlinux"));
-        if let Some(found) = self.type_of_function(module, &function.name) {
+        if let Some(found) = self.type_of_function(Some(function.home()), &function.name) {
             let (mut arguments, answer) = signature(&found, Access::Kernel);
             if wanted.exit() {
                 context.returned = registers::returned().map_or(Returned::NotYet, |at| returned(answer, wanted, at));
@@ -329,9 +329,8 @@ impl Checker<'_> {
         if !uses.any(&[Use::Function]) {
             return Some(At::One(0));
         }
-        let module = function.module.as_deref().unwrap_or("vmlinux");
         let symbols = self.environment.symbols();
-        let found = symbols.ok().and_then(|symbols| symbols.called(Some(module), &function.name).next());
+        let found = symbols.ok().and_then(|symbols| symbols.called(Some(function.home()), &function.name).next());
         if let Some((address @ 1.., _)) = found {
             return Some(At::One(*address));
         }
