@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use std::process::Child;
 
 use agent::{Agent, NODE, ready, status, until};
-use nats::Server;
 use synscope_bus::command::datapath::ListConntrack;
 use synscope_bus::command::{ask, ask_health};
 use synscope_bus::connection::Connection;
@@ -34,9 +33,7 @@ async fn refused(connection: &Connection, why: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_connection() {
     let mut agent = Agent::new("dsr", "conntrack_entries = 1000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let listener = agent.server();
     agent.start();
     ready(&connection).await;
@@ -93,9 +90,7 @@ async fn desired_state_resizes_and_is_come_back_to_after_death_without_losing_a_
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_refused_is_done_once_sweeps_have_made_it_possible() {
     let mut agent = Agent::new("later", "conntrack_entries = 1000\ntimeouts = { closing = 1, closed = 1, other = 1 }");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let listener = agent.server();
     agent.start();
     ready(&connection).await;
@@ -147,9 +142,7 @@ impl Drop for Memory {
 async fn a_table_too_large_for_the_memory_is_refused_and_the_old_one_goes_on() {
     let memory = Memory::new("mem");
     let mut agent = Agent::new("mem", "conntrack_entries = 1000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let listener = agent.server();
     agent.start();
     ready(&connection).await;

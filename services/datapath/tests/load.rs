@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 use agent::{Agent, DEADLINE, NODE, ready, status, until};
 use aya::maps::{ArrayOfMaps, Map, MapData};
 use futures::StreamExt;
-use nats::Server;
 use netns::within;
 use synscope_abi::flow::{Flow, FlowKey};
 use synscope_abi::settings::{CURRENT, RETIRING};
@@ -165,9 +164,7 @@ fn nothing_lost(status: &Status, opened: u64) {
 /// Does something to the agent under load, and shows that nobody noticed.
 async fn unnoticed(name: &str, act: impl AsyncFnOnce(&mut Agent, &Connection)) {
     let mut agent = Agent::new(name, "conntrack_entries = 200000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let listener = agent.server();
     thread::spawn(move || echo(&listener));
     agent.start();
@@ -263,9 +260,7 @@ fn fill(agent: &Agent, entries: u32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_do_not_wait_for_a_walk_over_a_large_table() {
     let mut agent = Agent::new("walk", "conntrack_entries = 600000");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let listener = agent.server();
     thread::spawn(move || echo(&listener));
     agent.start();

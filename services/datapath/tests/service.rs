@@ -59,9 +59,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     until("it attaches without NATS", async || link.exists(), |exists| *exists).await;
     let early = agent.client();
 
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let subscribe = async |wildcard: Wildcard| connection.client().subscribe(wildcard.to_string()).await.unwrap();
     let (mut edges, mut flows) = (subscribe(Wildcard::Edges).await, subscribe(Wildcard::Flows).await);
     let mut signals = subscribe(Wildcard::Signals).await;
@@ -111,9 +109,7 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
     let mut agent = Agent::new("btf", "");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let mut signals = connection.client().subscribe(Wildcard::Signals.to_string()).await.unwrap();
     let listener = agent.server();
     let service = agent.command();
@@ -142,9 +138,7 @@ async fn without_the_kernels_types_only_what_needs_them_is_lost_and_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_this_kernel_cannot_do_is_in_status_and_health() {
     let mut agent = Agent::new("old", "xdp = true");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let mut signals = connection.client().subscribe(Wildcard::Signals.to_string()).await.unwrap();
     let listener = agent.server();
     agent.start();
@@ -184,9 +178,7 @@ async fn what_this_kernel_cannot_do_is_in_status_and_health() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgotten() {
     let mut agent = Agent::new("ifs", "");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     agent.start();
     ready(&connection).await;
     let hooks = async |count: usize| {

@@ -11,15 +11,12 @@ mod netns;
 use agent::{Agent, NODE, ready, until};
 use async_nats::jetstream;
 use futures::TryStreamExt;
-use nats::Server;
 use synscope_bus::document::{Desired, Documents, Endpoints};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_agent_wrote_goes_and_what_the_operator_wrote_stays() {
     let mut agent = Agent::new("unin", "");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     let wish = Desired { conntrack_entries: Some(1000) };
     let desired = Documents::<Desired>::open(&connection).await.unwrap();
     desired.put(NODE, &wish).await.unwrap();
@@ -38,9 +35,7 @@ async fn what_the_agent_wrote_goes_and_what_the_operator_wrote_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_knew_nothing_is_left_so() {
     let agent = Agent::new("none", "");
-    let store = tempfile::tempdir().unwrap();
-    let _nats = Server::start(agent.port, store.path());
-    let connection = agent.connect().await;
+    let (_nats, connection) = agent.nats().await;
     assert!(agent.command().arg("uninstall").status().unwrap().success());
     let jetstream = jetstream::new(connection.client().clone());
     let streams: Vec<String> = jetstream.stream_names().try_collect().await.unwrap();

@@ -12,13 +12,19 @@ use synscope_bus::connection::Connection;
 use synscope_bus::life::{Health, Phase};
 use tokio::time::timeout;
 
-use crate::nats::free_port;
+use crate::nats::{Server, free_port};
 use crate::netns::{Line, within};
 
 /// Until what must happen has not. Emulated machines take their time.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 /// The agent's node.
 pub(crate) const NODE: &str = "node-a";
+
+/// A server, which ends before its store is removed.
+pub(crate) struct Nats {
+    _server: Server,
+    _store: tempfile::TempDir,
+}
 
 /// One agent, in the client's namespace, with everything it leaves behind.
 pub(crate) struct Agent {
@@ -75,6 +81,13 @@ impl Agent {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert!(child.wait().unwrap().success());
         start.elapsed()
+    }
+
+    /// A server for it, and a connection of the test's own.
+    pub(crate) async fn nats(&self) -> (Nats, Connection) {
+        let store = tempfile::tempdir().unwrap();
+        let server = Server::start(self.port, store.path());
+        (Nats { _server: server, _store: store }, self.connect().await)
     }
 
     pub(crate) async fn connect(&self) -> Connection {
