@@ -1,8 +1,9 @@
 //! Days of edges with nothing wrong. Every incident is a false one.
 //!
-//! None in 400 days, which is fewer than 75 in 10,000 at 95 %.
+//! None in 10,000 days, which is fewer than 3 in 10,000 at 95 %; those that are played usually are fewer.
 //!
-//! `NOISE_DAYS=10000 cargo test --release -p synscope-analyzer --test noise` plays as many as the aim is stated for.
+//! `NOISE_DAYS=10000 cargo test --release -p synscope-analyzer --test noise` plays
+//! them all.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod clocks;
+mod faults;
 mod late;
 mod life;
 mod long;
