@@ -94,7 +94,10 @@ async fn what_is_settled_survives_the_servers_death() {
     let counts = until("all was sent", || Some(outbox.counts()).filter(|counts| counts.waiting == 0)).await;
     assert_eq!(counts, Counts { produced: MESSAGES, sent: MESSAGES, ..Counts::default() });
 
-    let stream = Stream::Signals.ensure(&jetstream::new(connection.client().clone())).await.unwrap();
+    // Where the third server stored all, its death may still be unknown to the first connection.
+    let reading = connect(port).await;
+    timeout(DEADLINE, reading.connected()).await.unwrap();
+    let stream = Stream::Signals.ensure(&jetstream::new(reading.client().clone())).await.unwrap();
     let config = jetstream::consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
     let (mut inbox, mut read) = (Inbox::default(), Vec::new());
