@@ -1,6 +1,6 @@
 //! The trace language at a command line.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use synscope_tracer::diagnostic::Diagnostic;
 use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
 use synscope_tracer::render::render_all;
-use synscope_tracer::run::{RunError, run};
+use synscope_tracer::run::{Report, RunError, Sink, Text, run};
 use synscope_tracer::settings::Settings;
 use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
@@ -134,20 +134,10 @@ fn trace(source: &Source, script: &Script, lowered: &Lowered) -> Result<ExitCode
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals cannot be waited for")?;
     }
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut error = std::io::stderr();
-    let attached = |out: &mut dyn Write| match std::env::var_os(NOTIFY) {
-        Some(asked) if asked == "1" => {
-            writeln!(out, "{NOTIFY}")?;
-            out.flush()
-        }
-        _ => Ok(()),
-    };
-    match run(script, lowered, &mut out, &mut error, &stop, attached) {
+    let notify = std::env::var_os(NOTIFY).is_some_and(|asked| asked == "1");
+    let mut output = Output { text: Text::new(BufWriter::new(io::stdout().lock()), io::stderr()), notify };
+    match run(script, lowered, &mut output, &stop) {
         Ok(losses) => {
-            if losses.records > 0 {
-                write_error(&format!("Lost {} events\n", losses.records));
-            }
             if losses.values > 0 {
                 write_error(&format!("{} values found no room in their maps\n", losses.values));
             }
@@ -158,6 +148,27 @@ fn trace(source: &Source, script: &Script, lowered: &Lowered) -> Result<ExitCode
             Ok(ExitCode::FAILURE)
         }
         Err(other) => Err(other.into()),
+    }
+}
+
+/// What a trace has to say, as text.
+struct Output<O: Write, E: Write> {
+    text: Text<O, E>,
+    notify: bool,
+}
+
+impl<O: Write, E: Write> Sink for Output<O, E> {
+    fn take(&mut self, report: Report) -> io::Result<()> {
+        match report {
+            Report::Attached if self.notify => {
+                self.text.take(Report::Printed { text: format!("{NOTIFY}\n").into_bytes(), error: false })
+            }
+            other => self.text.take(other),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.text.flush()
     }
 }
 

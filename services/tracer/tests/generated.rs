@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use proptest::prelude::*;
 use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
-use synscope_tracer::run::run;
+use synscope_tracer::run::{Text, run};
 use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
 use synscope_tracer::{Environment, check, parse};
@@ -160,7 +160,7 @@ fn arithmetic() -> BoxedStrategy<String> {
 fn printed(text: &str) -> Option<String> {
     let (script, lowered) = compiled(text)?;
     let (mut out, mut error) = (Vec::new(), Vec::new());
-    run(&script, &lowered, &mut out, &mut error, &AtomicBool::new(false), |_| Ok(())).unwrap();
+    run(&script, &lowered, &mut Text::new(&mut out, &mut error), &AtomicBool::new(false)).unwrap();
     Some(String::from_utf8(out).unwrap())
 }
 

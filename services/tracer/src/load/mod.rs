@@ -82,6 +82,13 @@ pub(crate) struct Attached {
     pub(crate) refused: Vec<(String, usize)>,
 }
 
+impl Attached {
+    /// Detaches all of them, now.
+    pub(crate) fn detach(&mut self) {
+        self.links.clear();
+    }
+}
+
 /// A script in the kernel. What it made there goes when this goes.
 #[derive(Debug)]
 pub(crate) struct Loaded {

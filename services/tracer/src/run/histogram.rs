@@ -1,89 +1,57 @@
-//! Histograms as boxes of `@`.
-
-use std::io::{self, Write};
+//! A histogram's ranges by their numbers, as programs count them.
 
 use crate::plan::buckets;
 use crate::types::Aggregate;
 
-/// The longest bar, in characters.
-const BAR: u64 = 52;
-
-/// Writes the ranges from the first to the last that has values.
-pub(super) fn write(aggregate: Aggregate, counts: &[(u64, u64)], divisor: u64, out: &mut dyn Write) -> io::Result<()> {
-    let used = counts.iter().filter(|(_, count)| *count > 0).map(|(bucket, _)| *bucket);
-    let (Some(first), Some(last)) = (used.clone().min(), used.max()) else { return Ok(()) };
-    let count = |bucket: u64| counts.iter().filter(|(other, _)| *other == bucket).map(|(_, count)| *count).sum::<u64>();
-    let largest = (first..=last).map(count).max().unwrap_or(0).max(1);
-    for bucket in first..=last {
-        let count = count(bucket);
-        let label = label(aggregate, bucket);
-        let bar = u128::from(count) * u128::from(BAR) / u128::from(largest);
-        let bar = "@".repeat(usize::try_from(bar).unwrap_or(0));
-        let shown = count / divisor.max(1);
-        let width = usize::try_from(BAR).unwrap_or(0);
-        writeln!(out, "{label:<16}{shown:>8} |{bar:<width$}|")?;
-    }
-    Ok(())
+/// A range: of numbers from the first up to, but without, the second; without one it has no end there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// The first number in it.
+    pub from: Option<i128>,
+    /// The first number behind it.
+    pub to: Option<i128>,
 }
 
-fn label(aggregate: Aggregate, bucket: u64) -> String {
-    match aggregate {
-        Aggregate::Linear { min, max, step } => {
-            let last = u64::from(buckets(aggregate)).saturating_sub(2);
-            let edge = |bucket: u64| min.saturating_add(i64::try_from(bucket).unwrap_or(i64::MAX).saturating_mul(step));
-            let scaled = |number: i64| linear_edge(number, step);
-            match bucket {
-                0 => format!("(..., {})", scaled(min)),
-                bucket if bucket >= last && edge(bucket - 1) >= max => format!("[{}, ...)", scaled(max)),
-                bucket => format!("[{}, {})", scaled(edge(bucket - 1)), scaled(edge(bucket))),
+impl Range {
+    /// The range of this number in a histogram; of what is no histogram, all numbers.
+    pub fn of(aggregate: Aggregate, number: u64) -> Self {
+        match aggregate {
+            Aggregate::Log2 { bits } => Self::log2(bits, number),
+            Aggregate::Linear { min, max, step } => Self::linear((min, max, step), number),
+            _ => Self { from: None, to: None },
+        }
+    }
+
+    fn log2(bits: u8, number: u64) -> Self {
+        let Some(index) = number.checked_sub(1) else { return Self { from: None, to: Some(0) } };
+        if index < 1 << bits {
+            let only = i128::from(index);
+            return Self { from: Some(only), to: Some(only + 1) };
+        }
+        let edge = |index: u64| {
+            let (power, part) = ((index >> bits) - 1, index & ((1 << bits) - 1));
+            i128::from((1 << bits) + part) << power
+        };
+        Self { from: Some(edge(index)), to: Some(edge(index + 1)) }
+    }
+
+    fn linear((min, max, step): (i64, i64, i64), number: u64) -> Self {
+        let last = u64::from(buckets(Aggregate::Linear { min, max, step })).saturating_sub(2);
+        let edge = |number: u64| i128::from(min) + i128::from(number) * i128::from(step);
+        match number.checked_sub(1) {
+            None => Self { from: None, to: Some(i128::from(min)) },
+            Some(before) if number >= last && edge(before) >= i128::from(max) => {
+                Self { from: Some(i128::from(max)), to: None }
             }
+            Some(before) => Self { from: Some(edge(before)), to: Some(edge(number)) },
         }
-        Aggregate::Log2 { bits } => {
-            let small = 1_u64 << bits;
-            match bucket {
-                0 => "(..., 0)".to_owned(),
-                bucket if bucket <= small => format!("[{}]", bucket - 1),
-                bucket => {
-                    let (low, high) = (log2_edge(bucket, bits), log2_edge(bucket + 1, bits));
-                    if high - low == 1 {
-                        format!("[{low}]")
-                    } else if bits > 0 {
-                        format!("[{low}, {high})")
-                    } else {
-                        format!("[{}, {})", scaled(low), scaled(high))
-                    }
-                }
-            }
-        }
-        _ => String::new(),
     }
 }
 
-/// Where a range between powers of two begins.
-fn log2_edge(bucket: u64, bits: u8) -> u128 {
-    let index = u128::from(bucket) - 1;
-    let power = (index >> bits) - 1;
-    let part = index & ((1 << bits) - 1);
-    ((1 << bits) + part) << power
-}
-
-/// A number in units of 1024, where it is a whole number of them.
-fn scaled(number: u128) -> String {
-    const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
-    let mut number = number;
-    let mut unit = 0;
-    while unit + 1 < UNITS.len() && number >= 1024 && number.is_multiple_of(1024) {
-        number /= 1024;
-        unit += 1;
-    }
-    format!("{number}{}", UNITS.get(unit).copied().unwrap_or_default())
-}
-
-fn linear_edge(number: i64, step: i64) -> String {
-    for (unit, name) in [(1 << 20, "M"), (1 << 10, "K")] {
-        if step % unit == 0 {
-            return format!("{}{name}", number / unit);
-        }
-    }
-    number.to_string()
+/// From the first to the last of ranges that have values, in order, also those between that have none.
+pub(super) fn without_gaps(counts: &[(u64, u64)]) -> impl Iterator<Item = (u64, u64)> {
+    let (first, last) = (counts.first().map_or(1, |(range, _)| *range), counts.last().map_or(0, |(range, _)| *range));
+    let mut counts = counts.iter().peekable();
+    (first..=last)
+        .map(move |range| (range, counts.next_if(|(other, _)| *other == range).map_or(0, |(_, count)| *count)))
 }

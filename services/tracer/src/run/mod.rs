@@ -1,22 +1,95 @@
-//! A trace while it runs: attaches it, carries its output out, and ends it as bpftrace does.
+//! A trace while it runs: attaches it, hands on what comes of it, and ends it as bpftrace does.
 
+mod decode;
 mod histogram;
-mod maps;
+mod json;
 mod printf;
+mod snapshot;
 mod stack;
 mod symbols;
+mod text;
+mod time;
 mod value;
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::load::{LoadError, Loaded};
+use crate::load::{Attached, LoadError, Loaded};
 use crate::lower::Lowered;
+use crate::plan;
 use crate::target::Target;
-use crate::typed::{Held, Output, Script};
+use crate::typed::{Held, MapId, Output, Script};
+use decode::Decoder;
 use symbols::Symbols;
-use value::Value;
+
+pub use histogram::Range;
+pub use json::Json;
+pub use snapshot::{Entries, Gathered, Keyed, Ranges, Snapshot};
+pub use text::Text;
+pub use value::Value;
+
+/// Something that a trace has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// It is about to attach its probes: at so many places.
+    Attaching(usize),
+    /// Of a pattern's functions so many cannot be probed.
+    Unprobed {
+        /// The probe.
+        probe: String,
+        /// How many.
+        functions: usize,
+    },
+    /// All its probes are attached. What they sent comes behind this.
+    Attached,
+    /// What `printf` makes, or `errorf`.
+    Printed {
+        /// The text; where it ends, no line need end.
+        text: Vec<u8>,
+        /// Whether it is `errorf`'s.
+        error: bool,
+    },
+    /// A value on its own.
+    Value(Value),
+    /// A map.
+    Map(Snapshot, Shown),
+    /// The time of day, in the script's format.
+    Time(String),
+    /// So many records found no room on their way since this was last said.
+    Lost(u64),
+    /// It is over: what follows are its maps.
+    Ending,
+}
+
+/// How much of a map is shown, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Shown {
+    /// How many of the largest entries; 0 for all.
+    pub top: u64,
+    /// What values are divided by; 0 for nothing.
+    pub divisor: u64,
+}
+
+impl Shown {
+    /// The largest entries, which stand last.
+    pub fn largest<T>(self, entries: &[T]) -> &[T] {
+        let top = usize::try_from(self.top).unwrap_or(usize::MAX);
+        let first = if top > 0 { entries.len().saturating_sub(top) } else { 0 };
+        entries.get(first..).unwrap_or_default()
+    }
+}
+
+/// Where reports go.
+pub trait Sink {
+    /// Takes one.
+    fn take(&mut self, report: Report) -> io::Result<()>;
+
+    /// Is called whenever no more reports wait.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Why a trace ended early.
 #[derive(Debug, thiserror::Error)]
@@ -41,123 +114,147 @@ pub struct Losses {
 /// How long records wait at most before they are looked at.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Runs a script until it exits or `stop` is set. `attached` is called once all its
-/// probes are, before anything that they send is written.
-pub fn run(
-    script: &Script,
-    lowered: &Lowered,
-    out: &mut dyn Write,
-    error: &mut dyn Write,
-    stop: &AtomicBool,
-    attached: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<Losses, RunError> {
-    let mut loaded = Loaded::new(script, lowered)?;
-    let mut printer = Printer { script, symbols: Symbols::default(), exited: false };
-    let count: usize = script.probes.iter().map(|probe| probe.target.places()).sum();
-    writeln!(out, "Attaching {count} probe{}...", if count == 1 { "" } else { "s" })?;
-    out.flush()?;
-    loaded.run(script, |target| matches!(target, Target::Begin))?;
-    let links = loaded.attach(script)?;
-    for (probe, functions) in &links.refused {
-        writeln!(error, "functions of `{probe}` that cannot be probed: {functions}")?;
-    }
-    attached(out)?;
-    while !printer.exited && !stop.load(Ordering::Relaxed) {
-        if printer.drain(&mut loaded, out, error)? == 0 && !printer.exited {
+/// Runs a script until it exits or `stop` is set.
+pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Losses, RunError> {
+    let mut trace = Trace::begin(script, lowered, sink)?;
+    while !trace.exited() && !stop.load(Ordering::Relaxed) {
+        if trace.carry(sink)? == 0 && !trace.exited() {
             std::thread::sleep(POLL);
         }
     }
-    drop(links);
-    // What was sent until the last probe was detached still counts, unless the script said that it is done.
-    if !printer.exited {
-        printer.drain(&mut loaded, out, error)?;
-    }
-    loaded.ring.drain(|_after_exit| true);
-    printer.exited = false;
-    loaded.run(script, |target| matches!(target, Target::End))?;
-    printer.drain(&mut loaded, out, error)?;
-    write!(out, "\n\n")?;
-    if script.settings.print_maps_on_exit {
-        let mut order: Vec<usize> = (0..script.maps.len()).collect();
-        order.sort_by_key(|map| script.maps.get(*map).map(|map| &map.name));
-        for map in order {
-            printer.map(&loaded, map, 0, 0, out)?;
-        }
-    }
-    out.flush()?;
-    let (records, values) = loaded.losses()?;
-    Ok(Losses { records, values })
+    trace.end(sink)
 }
 
-struct Printer<'s> {
+/// A script that is attached. All that it made in the kernel goes when this goes.
+#[derive(Debug)]
+pub struct Trace<'s> {
     script: &'s Script,
+    loaded: Loaded,
+    links: Attached,
     symbols: Symbols,
     exited: bool,
+    lost: u64,
 }
 
-impl Printer<'_> {
-    /// Carries out all that waits, up to the end of the trace if it is there. Gives how many records there were.
-    fn drain(&mut self, loaded: &mut Loaded, out: &mut dyn Write, error: &mut dyn Write) -> io::Result<usize> {
-        let mut records: Vec<Vec<u8>> = Vec::new();
+impl<'s> Trace<'s> {
+    /// Loads and attaches a script, and runs its `BEGIN`.
+    pub fn begin(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<Self, RunError> {
+        let loaded = Loaded::new(script, lowered)?;
+        sink.take(Report::Attaching(script.probes.iter().map(|probe| probe.target.places()).sum()))?;
+        sink.flush()?;
+        loaded.run(script, |target| matches!(target, Target::Begin))?;
+        let links = loaded.attach(script)?;
+        for (probe, functions) in &links.refused {
+            sink.take(Report::Unprobed { probe: probe.clone(), functions: *functions })?;
+        }
+        sink.take(Report::Attached)?;
+        sink.flush()?;
+        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, lost: 0 })
+    }
+
+    /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.
+    pub fn carry(&mut self, sink: &mut dyn Sink) -> io::Result<usize> {
         let exits: Vec<bool> = self.script.outputs.iter().map(|output| *output == Output::Exit).collect();
+        let mut records: Vec<Vec<u8>> = Vec::new();
         let mut exited = false;
-        let seen = loaded.ring.drain(|record| {
+        let seen = self.loaded.ring.drain(|record| {
             exited = output_number(record).and_then(|number| exits.get(number)).copied().unwrap_or(false);
             records.push(record.to_vec());
             !exited
         });
         for record in records {
-            self.record(loaded, &record, out, error)?;
+            self.record(&record, sink)?;
         }
-        out.flush()?;
-        error.flush()?;
+        if seen > 0 {
+            self.count_lost(sink)?;
+            sink.flush()?;
+        }
         self.exited |= exited;
         Ok(seen)
     }
 
-    fn record(&mut self, loaded: &Loaded, record: &[u8], out: &mut dyn Write, error: &mut dyn Write) -> io::Result<()> {
+    /// Whether the script has said that it is done.
+    pub fn exited(&self) -> bool {
+        self.exited
+    }
+
+    /// All maps as they are now, by name.
+    pub fn snapshots(&self) -> io::Result<Vec<Snapshot>> {
+        let mut order: Vec<MapId> = (0..self.script.maps.len()).collect();
+        order.sort_by_key(|map| self.script.maps.get(*map).map(|map| &map.name));
+        order.into_iter().filter_map(|map| self.snapshot(map).transpose()).collect()
+    }
+
+    /// What was lost so far.
+    pub fn losses(&self) -> io::Result<Losses> {
+        let (records, values) = self.loaded.losses()?;
+        Ok(Losses { records, values })
+    }
+
+    /// Detaches, runs the script's `END`, and hands on what is left and the maps.
+    pub fn end(mut self, sink: &mut dyn Sink) -> Result<Losses, RunError> {
+        self.links.detach();
+        // What was sent until the last probe was detached still counts, unless the script said that it is done.
+        if !self.exited {
+            self.carry(sink)?;
+        }
+        self.loaded.ring.drain(|_after_exit| true);
+        self.loaded.run(self.script, |target| matches!(target, Target::End))?;
+        self.carry(sink)?;
+        self.count_lost(sink)?;
+        sink.take(Report::Ending)?;
+        if self.script.settings.print_maps_on_exit {
+            for snapshot in self.snapshots()? {
+                sink.take(Report::Map(snapshot, Shown::default()))?;
+            }
+        }
+        sink.flush()?;
+        Ok(self.losses()?)
+    }
+
+    fn record(&self, record: &[u8], sink: &mut dyn Sink) -> io::Result<()> {
         let output = output_number(record).and_then(|number| self.script.outputs.get(number));
         let values = record.get(8..).unwrap_or_default();
         match output {
-            Some(Output::Printf { format, error: to_error }) => {
-                let mut at = 0;
-                let mut decoded = Vec::new();
-                for ty in &format.types {
-                    let room = ty.room() as usize;
-                    let value = Value::decode(ty, values.get(at..at + room).unwrap_or_default());
-                    decoded.push(self.symbols.resolve(value, loaded));
-                    at += room;
-                }
-                printf::write(format, &decoded, if *to_error { error } else { out })
+            Some(Output::Printf { format, error }) => {
+                let text = printf::formatted(format, &self.decoder().values(&format.types, values));
+                sink.take(Report::Printed { text, error: *error })
             }
-            Some(Output::Value(ty)) => {
-                let value = self.symbols.resolve(Value::decode(ty, values), loaded);
-                value.write(out)?;
-                writeln!(out)
-            }
-            Some(Output::Map { map, top, divisor }) => self.map(loaded, *map, *top, *divisor, out),
-            Some(Output::Clear(map)) => loaded.map(*map).map_or(Ok(()), crate::load::LoadedMap::clear),
+            Some(Output::Value(ty)) => sink.take(Report::Value(self.decoder().value(ty, values))),
+            Some(Output::Map { map, top, divisor }) => match self.snapshot(*map)? {
+                Some(snapshot) => sink.take(Report::Map(snapshot, Shown { top: *top, divisor: *divisor })),
+                None => Ok(()),
+            },
+            Some(Output::Clear(map)) => self.loaded.map(*map).map_or(Ok(()), crate::load::LoadedMap::clear),
             Some(Output::Zero(map)) => {
                 // A map without keys marks behind its value that there is one.
-                let marked = self
-                    .script
-                    .maps
-                    .get(*map)
-                    .is_some_and(|known| known.key.is_none() && matches!(known.value, Held::Values(_)));
-                let kept = if marked { crate::plan::FLAG } else { 0 };
-                loaded.map(*map).map_or(Ok(()), |map| map.zero(kept))
+                let known = self.script.maps.get(*map);
+                let marked = known.is_some_and(|known| known.key.is_none() && matches!(known.value, Held::Values(_)));
+                let kept = if marked { plan::FLAG } else { 0 };
+                self.loaded.map(*map).map_or(Ok(()), |map| map.zero(kept))
             }
-            Some(Output::Time(format)) => {
-                let text = value::time_of_day(format);
-                out.write_all(text.as_bytes())
-            }
+            Some(Output::Time(format)) => sink.take(Report::Time(time::time_of_day(format))),
             Some(Output::Exit) | None => Ok(()),
         }
     }
 
-    fn map(&mut self, loaded: &Loaded, map: usize, top: u64, divisor: u64, out: &mut dyn Write) -> io::Result<()> {
-        let (Some(known), Some(loaded_map)) = (self.script.maps.get(map), loaded.map(map)) else { return Ok(()) };
-        maps::print(known, loaded_map, (top, divisor), &mut |value| self.symbols.resolve(value, loaded), out)
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder { symbols: &self.symbols, loaded: &self.loaded }
+    }
+
+    fn snapshot(&self, map: MapId) -> io::Result<Option<Snapshot>> {
+        let (Some(known), Some(loaded)) = (self.script.maps.get(map), self.loaded.map(map)) else { return Ok(None) };
+        Snapshot::read(known, loaded, self.decoder()).map(Some)
+    }
+
+    /// Says what was lost since it was last said.
+    fn count_lost(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
+        let lost = self.losses()?.records;
+        if lost > self.lost {
+            sink.take(Report::Lost(lost - self.lost))?;
+            self.lost = lost;
+        }
+        Ok(())
     }
 }
 

@@ -1,25 +1,25 @@
 //! `printf`.
 
-use std::io::{self, Write};
-
+use super::text;
 use super::value::{Value, escaped};
 use crate::check::narrowed;
 use crate::format::{Conversion, Format, Letter, Piece};
 
-/// Writes values in a format.
-pub(super) fn write(format: &Format, values: &[Value], out: &mut dyn Write) -> io::Result<()> {
+/// Values in a format.
+pub(super) fn formatted(format: &Format, values: &[Value]) -> Vec<u8> {
     let mut values = values.iter();
+    let mut text = Vec::new();
     for piece in &format.pieces {
         match piece {
-            Piece::Text(text) => out.write_all(text)?,
+            Piece::Text(piece) => text.extend_from_slice(piece),
             Piece::Value(conversion) => {
                 if let Some(value) = values.next() {
-                    out.write_all(&converted(conversion, value))?;
+                    text.append(&mut converted(conversion, value));
                 }
             }
         }
     }
-    Ok(())
+    text
 }
 
 fn converted(conversion: &Conversion, value: &Value) -> Vec<u8> {
@@ -49,9 +49,7 @@ fn converted(conversion: &Conversion, value: &Value) -> Vec<u8> {
         Letter::Pointer => digits(format!("{:x}", number.cast_unsigned()), "0x"),
         Letter::Character => padded(conversion, vec![number.to_le_bytes()[0]]),
         Letter::Text => {
-            let mut text = Vec::new();
-            // Writing to memory does not fail.
-            drop(value.write(&mut text));
+            let mut text = text::value(value);
             if let Some(most) = conversion.precision {
                 text.truncate(most);
             }

@@ -1,7 +1,7 @@
 //! Stacks: a line for each frame.
 
+use super::decode::word;
 use super::symbols::Symbols;
-use super::value::word;
 use crate::load::Loaded;
 use crate::types::Space;
 
