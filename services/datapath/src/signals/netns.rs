@@ -2,7 +2,7 @@
 //!
 //! Reads: the files of [`nf_conntrack`] and [`tcp`], and the interfaces' names. Cost: a short thread per namespace, some
 //! 70 µs, because a namespace is a thread's property. Kernels: all. Not observed: a namespace that cannot be entered or has
-//! vanished is left out, and the log says so once.
+//! vanished is left out, with the reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -35,9 +35,10 @@ pub struct Reading {
 #[derive(Debug, Default)]
 pub struct Namespaces {
     patterns: Vec<String>,
-    /// Those that cannot be read, as far as that was said.
-    unread: BTreeSet<PathBuf>,
-    left_out: usize,
+    /// Those that could not be read the last time, and why.
+    unread: BTreeMap<PathBuf, String>,
+    /// How many there are beyond those that are read.
+    beyond: usize,
 }
 
 impl Namespaces {
@@ -52,34 +53,32 @@ impl Namespaces {
         let mut readings = vec![read_here()?];
         let mut known = BTreeSet::from([readings[0].netns]);
         let paths = self.paths();
-        self.unread.retain(|path| paths.contains(path));
+        self.unread.clear();
         for path in paths {
             match read_in(&path) {
-                Ok(reading) => {
-                    self.unread.remove(&path);
-                    if known.insert(reading.netns) {
-                        readings.push(reading);
-                    }
-                }
-                Err(why) => {
-                    if !self.unread.contains(&path) {
-                        tracing::warn!(netns = %path.display(), why, "a network namespace is not observed");
-                        self.unread.insert(path);
-                    }
-                }
+                Ok(reading) if known.insert(reading.netns) => readings.push(reading),
+                Ok(_known) => {}
+                Err(why) => drop(self.unread.insert(path, why)),
             }
         }
         Ok(readings)
     }
 
+    /// Which of the watched namespaces the latest reading does not tell of, and why.
+    pub fn left_out(&self) -> Option<String> {
+        let first = self.unread.iter().next();
+        let unread = first.map(|(path, why)| format!("{}, first {}: {why}", self.unread.len(), path.display()));
+        let beyond = (self.beyond > 0).then(|| format!("{} beyond the first {NETNS_MAX}", self.beyond));
+        match (unread, beyond) {
+            (Some(unread), Some(beyond)) => Some(format!("{unread}; {beyond}")),
+            (unread, beyond) => unread.or(beyond),
+        }
+    }
+
     fn paths(&mut self) -> BTreeSet<PathBuf> {
         let matching = self.patterns.iter().filter_map(|pattern| glob::glob(pattern).ok());
         let mut paths: BTreeSet<PathBuf> = matching.flatten().filter_map(Result::ok).collect();
-        let left_out = paths.len().saturating_sub(NETNS_MAX);
-        if left_out != self.left_out {
-            tracing::warn!(left_out, read = NETNS_MAX, "more network namespaces match than are read");
-            self.left_out = left_out;
-        }
+        self.beyond = paths.len().saturating_sub(NETNS_MAX);
         if let Some(first_left_out) = paths.iter().nth(NETNS_MAX).cloned() {
             paths.split_off(&first_left_out);
         }
@@ -118,18 +117,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_read_is_said_once_and_forgotten_when_it_is_gone() {
+    fn what_cannot_be_read_is_told_until_it_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let no_netns = folder.path().join("syn-t-none");
         fs::write(&no_netns, "").unwrap();
         let mut namespaces = Namespaces::new(vec![format!("{}/*", folder.path().display())]);
         for _again in 0..2 {
             assert_eq!(namespaces.read().unwrap().len(), 1, "our own");
-            assert_eq!(namespaces.unread, BTreeSet::from([no_netns.clone()]));
+            let told = namespaces.left_out().unwrap();
+            assert!(told.starts_with(&format!("1, first {}: ", no_netns.display())), "{told}");
         }
         fs::remove_file(&no_netns).unwrap();
         namespaces.read().unwrap();
-        assert!(namespaces.unread.is_empty());
+        assert_eq!(namespaces.left_out(), None);
     }
 
     #[test]
@@ -145,6 +145,7 @@ mod tests {
             fs::write(folder.path().join(format!("{number:05}")), "").unwrap();
         }
         let mut namespaces = Namespaces::new(vec![format!("{}/*", folder.path().display())]);
-        assert_eq!((namespaces.paths().len(), namespaces.left_out), (NETNS_MAX, 3));
+        assert_eq!(namespaces.paths().len(), NETNS_MAX);
+        assert_eq!(namespaces.left_out().unwrap(), format!("3 beyond the first {NETNS_MAX}"));
     }
 }

@@ -12,9 +12,6 @@ use crate::agent::{OwnTables, enter};
 use crate::publish::put;
 use crate::settings::Settings;
 
-/// The degradation that tells of maps that cannot be counted beside those that can.
-const MAPS_LEFT_OUT: &str = "signal maps left out";
-
 /// Runs until the agent ends, on this thread.
 pub fn run(settings: &Settings, life: &Life, outbox: &Outbox, tables: &Receiver<OwnTables>) -> Result<()> {
     if let Some(netns) = &settings.netns {
@@ -30,9 +27,12 @@ pub fn run(settings: &Settings, life: &Life, outbox: &Outbox, tables: &Receiver<
             ..sampler.sample(tables.fills)
         };
         say_what_is_not_observed(life, &signals);
-        match sampler.maps_left_out() {
-            Some(what) => life.degrade(MAPS_LEFT_OUT, format!("not observed: {what}")),
-            None => life.recover(MAPS_LEFT_OUT),
+        for (source, why) in sampler.left_out() {
+            let what = format!("signal {source} left out");
+            match why {
+                Some(why) => life.degrade(&what, format!("not observed: {why}")),
+                None => life.recover(&what),
+            }
         }
         put(outbox, &signals);
     }
