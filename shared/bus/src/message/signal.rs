@@ -56,9 +56,9 @@ pub struct MapFill {
     pub kind: String,
     /// Who owns it, such as `synscope` or `cilium`; none when unknown.
     pub owner: Option<String>,
-    /// Entries now.
+    /// Entries now; of a ring buffer, bytes that wait.
     pub live: u64,
-    /// Entries at most.
+    /// Entries at most; of a ring buffer, bytes.
     pub max: u64,
     /// The count is an estimate.
     pub estimate: bool,
