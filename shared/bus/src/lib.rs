@@ -18,6 +18,7 @@ pub mod reader;
 pub mod reasons;
 pub mod sequence;
 pub mod sketch;
+pub mod snapshot;
 pub mod streams;
 pub mod subject;
 pub mod telemetry;

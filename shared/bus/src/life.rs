@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Connection;
@@ -59,7 +60,14 @@ pub struct Health {
 struct State {
     phase: Phase,
     degradations: BTreeMap<String, String>,
-    outboxes: Vec<Arc<Outbox>>,
+    outboxes: Vec<Sending>,
+}
+
+/// An outbox, and the task that sends its messages.
+#[derive(Debug)]
+struct Sending {
+    outbox: Arc<Outbox>,
+    task: AbortHandle,
 }
 
 /// The life of this process as one service.
@@ -123,12 +131,27 @@ impl Life {
 
     /// Sends an outbox's messages from now on, and counts them in the health.
     pub fn send(&self, outbox: &Arc<Outbox>) {
-        self.state().outboxes.push(outbox.clone());
-        let (outbox, life) = (outbox.clone(), self.clone());
-        tokio::spawn(async move {
-            let Err(error) = outbox.send(&life.connection).await;
-            life.degrade(outbox.subject(), format!("nothing is sent: {error}"));
+        let (sent, life) = (outbox.clone(), self.clone());
+        let task = tokio::spawn(async move {
+            let Err(error) = sent.send(&life.connection).await;
+            life.degrade(sent.subject(), format!("nothing is sent: {error}"));
         });
+        self.state().outboxes.push(Sending { outbox: outbox.clone(), task: task.abort_handle() });
+    }
+
+    /// Forgets an outbox that nothing is put into any more, once it is empty or `wait` is over. Gives how many messages
+    /// stayed behind.
+    pub async fn retire(&self, outbox: &Arc<Outbox>, wait: Duration) -> u64 {
+        let emptied = tokio::time::timeout(wait, outbox.empty()).await;
+        self.state().outboxes.retain(|sending| {
+            let is_it = Arc::ptr_eq(&sending.outbox, outbox);
+            if is_it {
+                sending.task.abort();
+            }
+            !is_it
+        });
+        self.recover(outbox.subject());
+        if emptied.is_ok() { 0 } else { outbox.counts().waiting }
     }
 
     /// Ends it from within.
@@ -149,7 +172,7 @@ impl Life {
     /// Gives what waits in the outboxes up to [`DRAIN`] to get out; counts what stays behind.
     pub async fn drain(&self) {
         self.state().phase = Phase::Draining;
-        let outboxes = self.state().outboxes.clone();
+        let outboxes: Vec<_> = self.state().outboxes.iter().map(|sending| sending.outbox.clone()).collect();
         let emptied = async {
             for outbox in &outboxes {
                 outbox.empty().await;
@@ -177,7 +200,8 @@ impl Life {
         let state = self.state();
         let mut degradations = state.degradations.clone();
         degradations.extend(self.connection.too_old().map(|why| ("nats-server".to_owned(), why)));
-        for outbox in &state.outboxes {
+        let outboxes = || state.outboxes.iter().map(|sending| &sending.outbox);
+        for outbox in outboxes() {
             degradations.extend(outbox.trouble().map(|why| (outbox.subject().to_owned(), why)));
         }
         Health {
@@ -189,7 +213,7 @@ impl Life {
             started_unix_ns: self.started_unix_ns,
             nats_connected: self.connection.is_connected(),
             degradations,
-            outboxes: state.outboxes.iter().map(|outbox| (outbox.subject().to_owned(), outbox.counts())).collect(),
+            outboxes: outboxes().map(|outbox| (outbox.subject().to_owned(), outbox.counts())).collect(),
         }
     }
 

@@ -64,7 +64,7 @@ impl Stream {
     /// The stream that keeps what is published there; none for what is not kept.
     pub const fn of(subject: &Subject) -> Option<Self> {
         match subject {
-            Subject::Flow(_) => None,
+            Subject::Flow(_) | Subject::Trace(..) => None,
             Subject::Slow(_) => Some(Self::Slows),
             Subject::Edge(..) => Some(Self::Edges),
             Subject::Signal(_) => Some(Self::Signals),

@@ -41,81 +41,62 @@ pub enum SubjectError {
 }
 
 /// A name that is one NATS token: 1 to 63 of a-z, 0-9, '-' and '_'.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NodeId(String);
+macro_rules! token {
+    ($(#[doc = $about:literal])* $name:ident) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl NodeId {
-    /// Checks a name.
-    pub fn new(name: impl Into<String>) -> Result<Self, SubjectError> {
-        let name = name.into();
-        check_token(&name)?;
-        Ok(Self(name))
-    }
+        impl $name {
+            /// Checks a name.
+            pub fn new(name: impl Into<String>) -> Result<Self, SubjectError> {
+                let name = name.into();
+                check_token(&name)?;
+                Ok(Self(name))
+            }
 
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = SubjectError;
+
+            fn try_from(name: String) -> Result<Self, SubjectError> {
+                Self::new(name)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for NodeId {
-    type Error = SubjectError;
-
-    fn try_from(name: String) -> Result<Self, SubjectError> {
-        Self::new(name)
-    }
+token! {
+    /// A node as one NATS token: 1 to 63 of a-z, 0-9, '-' and '_'.
+    NodeId
 }
 
-impl From<NodeId> for String {
-    fn from(id: NodeId) -> Self {
-        id.0
-    }
+token! {
+    /// An incident's kind as one NATS token, under the same rule as [`NodeId`].
+    IncidentKind
 }
 
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// An incident's kind as one NATS token, under the same rule as [`NodeId`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct IncidentKind(String);
-
-impl IncidentKind {
-    /// Checks a kind.
-    pub fn new(kind: impl Into<String>) -> Result<Self, SubjectError> {
-        let kind = kind.into();
-        check_token(&kind)?;
-        Ok(Self(kind))
-    }
-
-    /// The kind as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for IncidentKind {
-    type Error = SubjectError;
-
-    fn try_from(kind: String) -> Result<Self, SubjectError> {
-        Self::new(kind)
-    }
-}
-
-impl From<IncidentKind> for String {
-    fn from(kind: IncidentKind) -> Self {
-        kind.0
-    }
-}
-
-impl fmt::Display for IncidentKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+token! {
+    /// A trace as one NATS token, under the same rule as [`NodeId`]; the same on all nodes that it runs on.
+    TraceId
 }
 
 /// The shard of an edge: a number below [`EDGE_SHARDS`].
@@ -171,6 +152,8 @@ pub enum Subject {
     Signal(NodeId),
     /// `synscope.incident.<kind>`: incidents, stored.
     Incident(IncidentKind),
+    /// `synscope.trace.<id>.<node>`: what a trace tells on one node, not stored.
+    Trace(TraceId, NodeId),
 }
 
 impl fmt::Display for Subject {
@@ -181,6 +164,7 @@ impl fmt::Display for Subject {
             Self::Edge(shard, node) => write!(f, "synscope.edge.{shard}.{node}"),
             Self::Signal(node) => write!(f, "synscope.signal.{node}"),
             Self::Incident(kind) => write!(f, "synscope.incident.{kind}"),
+            Self::Trace(trace, node) => write!(f, "synscope.trace.{trace}.{node}"),
         }
     }
 }
@@ -196,6 +180,7 @@ impl FromStr for Subject {
             ["synscope", "edge", shard, node] => Ok(Self::Edge(shard.parse()?, NodeId::new(*node)?)),
             ["synscope", "signal", node] => Ok(Self::Signal(NodeId::new(*node)?)),
             ["synscope", "incident", kind] => Ok(Self::Incident(IncidentKind::new(*kind)?)),
+            ["synscope", "trace", trace, node] => Ok(Self::Trace(TraceId::new(*trace)?, NodeId::new(*node)?)),
             _ => Err(SubjectError::Foreign { subject: text.into() }),
         }
     }
@@ -256,6 +241,10 @@ pub enum Wildcard {
     Signals,
     /// Incidents of all kinds.
     Incidents,
+    /// All traces on all nodes.
+    Traces,
+    /// One trace on all nodes.
+    Trace(TraceId),
 }
 
 impl fmt::Display for Wildcard {
@@ -267,6 +256,8 @@ impl fmt::Display for Wildcard {
             Self::EdgeShard(shard) => write!(f, "synscope.edge.{shard}.*"),
             Self::Signals => f.write_str("synscope.signal.*"),
             Self::Incidents => f.write_str("synscope.incident.*"),
+            Self::Traces => f.write_str("synscope.trace.*.*"),
+            Self::Trace(trace) => write!(f, "synscope.trace.{trace}.*"),
         }
     }
 }
@@ -316,6 +307,9 @@ mod tests {
             "synscope.flow.*",
             "synscope.flow.A",
             "synscope.flow.",
+            "synscope.trace.t1",
+            "synscope.trace.*.a",
+            "synscope.trace.t1.",
         ] {
             assert!(text.parse::<Subject>().is_err(), "{text:?} was taken");
         }
@@ -324,13 +318,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_built_is_parsed(name in "[a-z0-9_-]{1,63}", number in 0..EDGE_SHARDS, which in 0..5) {
+        fn what_is_built_is_parsed(name in "[a-z0-9_-]{1,63}", number in 0..EDGE_SHARDS, which in 0..6) {
             let node = NodeId::new(name.clone()).unwrap();
             let subject = match which {
                 0 => Subject::Flow(node),
                 1 => Subject::Slow(node),
                 2 => Subject::Edge(Shard::new(number).unwrap(), node),
                 3 => Subject::Signal(node),
+                4 => Subject::Trace(TraceId::new(name).unwrap(), node),
                 _ => Subject::Incident(IncidentKind::new(name).unwrap()),
             };
             prop_assert_eq!(subject.to_string().parse::<Subject>(), Ok(subject));

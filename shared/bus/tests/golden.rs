@@ -9,6 +9,12 @@ use synscope_bus::{
     command::datapath::{
         ConntrackEntry, ConntrackPart, ConntrackTop, HookStatus, ListConntrack, Status, TableStatus, TopConntrack,
     },
+    command::tracer::{
+        AttachPoint, CheckTrace, Checked, Cost, CuratedProbe, DescribeType, Diagnostic, Function, Functions,
+        GetResults, Label, Limits, ListFunctions, Place, Probe, ProbeParameter, RenewTrace, Script, Severity,
+        StartProbe, StartScript, Started, StopTrace, Suggestion, Terms, TraceResults, TraceSource, TraceStatus,
+        TypeText,
+    },
     document::{Desired, Endpoints},
     life::Health,
     message::{
@@ -19,8 +25,10 @@ use synscope_bus::{
             Advice, Cause, Change, Evidence, Finding, Fix, Incident, Point, Recurrence, Sizing, Spike, State, Step,
         },
         signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
+        trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState},
     },
     sketch::Sketch,
+    snapshot::{Entry, Held, Histogram, Map, Mean, Number, Snapshot, Value as MapValue},
 };
 
 const TIME: u64 = 1_700_000_000_000_000_000;
@@ -169,6 +177,82 @@ fn incident() -> Incident {
     }
 }
 
+fn trace_maps() -> Vec<Snapshot> {
+    let key = MapValue::Tuple(vec![MapValue::Text("curl".into()), MapValue::Number(Number(-1)), MapValue::Bool(true)]);
+    let entry = |value: i64| vec![Entry { key: Some(key.clone()), value: Number::from(value) }];
+    let mean = || vec![Entry { key: Some(key.clone()), value: Mean { total: Number(-9), count: 2 } }];
+    let histogram = || vec![Entry { key: Some(key.clone()), value: Histogram::new([(0, 1), (7, 2)]) }];
+    let plain = MapValue::Number(Number(u64::MAX.into()));
+    let held = [
+        Held::Values { entries: vec![Entry { key: None, value: plain }] },
+        Held::Count { entries: vec![Entry { key: Some(key.clone()), value: 3 }] },
+        Held::Sum { entries: entry(-5) },
+        Held::Min { entries: entry(-6) },
+        Held::Max { entries: entry(6) },
+        Held::Average { entries: mean() },
+        Held::Stats { entries: mean() },
+        Held::Log2 { bits: 2, entries: histogram() },
+        Held::Linear { min: -10, max: 10, step: 5, entries: histogram() },
+    ];
+    let map = |(number, held)| Map { name: format!("m{number}"), held, left_out: 0 };
+    held.into_iter().enumerate().map(map).collect()
+}
+
+fn trace() -> TraceBatch {
+    let detail = "100001 hits within 12 ms on CPU 1, 100000 per second are allowed".into();
+    let ending = Ending::Limit { limit: Limit::HitsPerSecond, found: 100_001, allowed: 100_000, detail };
+    TraceBatch {
+        node: "node-a".into(),
+        trace: "t-1".into(),
+        time_unix_ns: TIME,
+        state: TraceState::Ended { ending },
+        first: 7,
+        lines: vec![Line { text: "10.0.1.2 resets".into(), error: true }],
+        maps: Some(trace_maps()),
+        losses: TraceLosses { records: 1, values: 2, cut: 3 },
+    }
+}
+
+fn trace_status() -> TraceStatus {
+    TraceStatus {
+        trace: "t-1".into(),
+        node: "node-a".into(),
+        probe: Some("drops".into()),
+        state: TraceState::Running,
+        started_unix_ns: TIME,
+        until_unix_ns: TIME + 60_000_000_000,
+        lease_ms: Some(10_000),
+        probes: attach_points(),
+        limits: Limits { hits_per_second: Some(100_000), ..Limits::default() },
+        hits: 11,
+        run_ns: 2_000,
+        lines: 1,
+        ..TraceStatus::default()
+    }
+}
+
+fn attach_points() -> Vec<AttachPoint> {
+    vec![AttachPoint {
+        name: "tracepoint:skb:kfree_skb".into(),
+        attached_as: "tracepoint".into(),
+        why: "the script reads fields of its record".into(),
+        places: 1,
+    }]
+}
+
+fn diagnostics() -> Vec<Diagnostic> {
+    let place = Place { start: 8, end: 12, line: 1, column: 9, end_line: 1, end_column: 13 };
+    vec![Diagnostic {
+        severity: Severity::Error,
+        code: "unknown-function".into(),
+        message: "there is no function `cuont`".into(),
+        place,
+        labels: vec![Label { place, text: "here".into() }],
+        notes: vec!["functions are listed in the manual".into()],
+        suggestion: Some(Suggestion { place, replacement: "count".into(), text: "did you mean".into() }),
+    }]
+}
+
 fn status() -> Status {
     Status {
         node: "node-a".into(),
@@ -261,7 +345,7 @@ where
 fn add_unknown(value: &mut Value) {
     match value {
         Value::Map(fields) => {
-            let is_data = fields.iter().all(|(key, _)| key.as_str() == Some("E2BIG"));
+            let is_data = fields.iter().all(|(key, _)| key.as_str() == Some("E2BIG") || key.as_str() == Some("reason"));
             for (_, value) in fields.iter_mut() {
                 add_unknown(value);
             }
@@ -307,6 +391,65 @@ fn commands_are_pinned() {
     let health =
         Health { service: "datapath".into(), node: "node-a".into(), nats_connected: true, ..Health::default() };
     check_named("command-health-answer", &health);
+}
+
+#[test]
+fn trace_is_pinned() {
+    check(&trace());
+}
+
+#[test]
+fn questions_to_a_tracer_are_pinned() {
+    let script = Script { text: "BEGIN { exit(); }".into(), parameters: vec!["80".into()] };
+    let probe = Probe { name: "drops".into(), parameters: BTreeMap::from([("reason".into(), "*".into())]) };
+    let limits = Limits { hits_per_second: Some(1000), map_entries: Some(10), ..Limits::default() };
+    let terms = Terms { trace: "t-1".into(), duration_ms: Some(5_000), lease_ms: Some(10_000), limits };
+    for (name, source) in
+        [("script", TraceSource::Script(script.clone())), ("probe", TraceSource::Probe(probe.clone()))]
+    {
+        let asked = CheckTrace { source };
+        let bytes = pin(&format!("command-check-{name}"), &asked);
+        assert_eq!(rmp_serde::from_slice::<CheckTrace>(&bytes).unwrap(), asked);
+    }
+    check_named("command-start-script", &StartScript { script, terms: terms.clone() });
+    check_named("command-start-probe", &StartProbe { probe, terms });
+    check_named("command-renew", &RenewTrace { trace: "t-1".into() });
+    check_named("command-stop", &StopTrace { trace: "t-1".into() });
+    check_named("command-results", &GetResults { trace: "t-1".into() });
+    check_named("command-functions", &ListFunctions { pattern: "tcp_*".into(), limit: 100 });
+    check_named("command-type", &DescribeType { name: "sock".into() });
+}
+
+#[test]
+fn a_tracers_answers_are_pinned() {
+    let checked = Checked { runs: true, diagnostics: diagnostics(), probes: attach_points(), memory_bytes: 4096 };
+    check_named("command-check-answer", &checked);
+    check_named("command-start-answer", &Started { trace: Some(trace_status()), diagnostics: diagnostics() });
+    check_named("command-renew-answer", &trace_status());
+    let lines = vec![Line { text: "one".into(), error: false }];
+    check_named(
+        "command-results-answer",
+        &TraceResults { status: trace_status(), maps: trace_maps(), first: 1, lines },
+    );
+    let parameter = ProbeParameter { name: "port".into(), about: "Only this port.".into(), default: "0".into() };
+    let probe = CuratedProbe {
+        name: "drops".into(),
+        about: "Dropped packets by reason.".into(),
+        cost: Cost::Medium,
+        parameters: vec![parameter],
+        script: "BEGIN { }".into(),
+    };
+    check_named("command-probes-answer-one", &probe);
+    let function = Function {
+        name: "tcp_v4_connect".into(),
+        module: None,
+        declaration: Some("int tcp_v4_connect(struct sock *sk)".into()),
+    };
+    check_named("command-functions-answer", &Functions { functions: vec![function], left_out: 3 });
+    check_named(
+        "command-type-answer",
+        &TypeText { name: "struct sock".into(), size_bytes: Some(760), text: "struct sock {};".into(), cut: true },
+    );
 }
 
 #[test]

@@ -18,8 +18,10 @@ use serde_json::Value;
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::message::Message;
-use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
-use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
+use synscope_bus::message::{
+    edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals, trace::TraceBatch,
+};
+use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject, TraceId};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -34,7 +36,7 @@ fn subscriber(port: u16) -> Child {
         .args(["--pdeathsig", "KILL", "python3"])
         .arg(root().join("examples/subscribe.py"))
         .args(["--server", &format!("nats://127.0.0.1:{port}"), "--seconds", "20"])
-        .args(["--require", "flow", "slow", "edge", "signal", "incident"])
+        .args(["--require", "flow", "slow", "edge", "signal", "incident", "trace"])
         .env("PYTHONPATH", root().join("target/python"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -112,6 +114,7 @@ async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
     publish::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node()), 1).await;
     publish::<NodeSignals>(&connection, &Subject::Signal(node()), 1).await;
     publish::<Incident>(&connection, &Subject::Incident(IncidentKind::new("ct-full").unwrap()), 1).await;
+    publish::<TraceBatch>(&connection, &Subject::Trace(TraceId::new("t-1").unwrap(), node()), 1).await;
     publish_more(&connection).await;
     // A server takes one connection's messages in turn: when the last is back, it has handed out all of them.
     let mut echo = connection.client().subscribe("echo").await.unwrap();
@@ -125,7 +128,7 @@ async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
 #[tokio::test]
 async fn what_is_as_described_is_taken() {
     let (counts, status) = told(async |_: &Connection| {}).await;
-    for kind in ["flow", "slow", "edge", "signal", "incident"] {
+    for kind in ["flow", "slow", "edge", "signal", "incident", "trace"] {
         assert_eq!(counts[kind], serde_json::json!({ "received": 1, "invalid": 0, "missing": 0 }), "{kind}");
     }
     assert_eq!(status, 0);

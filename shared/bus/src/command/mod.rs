@@ -2,6 +2,7 @@
 
 pub mod datapath;
 pub mod roll;
+pub mod tracer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use crate::message::edge::EdgeBatch;
 use crate::message::flow::FlowBatch;
 use crate::message::incident::Incident;
 use crate::message::signal::NodeSignals;
+use crate::message::trace::TraceBatch;
 use crate::streams::Stream;
 use crate::subject::Wildcard;
 
@@ -62,7 +63,7 @@ impl Event {
     }
 }
 
-const EVENTS: [Event; 5] = [
+const EVENTS: [Event; 6] = [
     Event::of::<FlowBatch>(
         Wildcard::Flows,
         &["node"],
@@ -98,6 +99,13 @@ const EVENTS: [Event; 5] = [
         "An incident, each time it changes: what is slow, how often, why, and what helps.",
         include_str!("../../golden/incident.json"),
     ),
+    Event::of::<TraceBatch>(
+        Wildcard::Traces,
+        &["trace", "node"],
+        None,
+        "What a trace tells on a node: lines as they come, its maps each second, and why it ended.",
+        include_str!("../../golden/trace.json"),
+    ),
 ];
 
 /// What a wildcard of a subject stands for.
@@ -105,6 +113,7 @@ fn meaning(parameter: &str) -> &'static str {
     match parameter {
         "node" => "The node that speaks.",
         "shard" => "`p00` to `p15`: a hash of the edge, so that readers can share the work.",
+        "trace" => "The trace; the same on all its nodes.",
         _ => "The incident's kind; once its cause is known, the cause's name.",
     }
 }

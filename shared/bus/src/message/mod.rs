@@ -7,6 +7,7 @@ pub mod edge;
 pub mod flow;
 pub mod incident;
 pub mod signal;
+pub mod trace;
 
 /// A message that travels by itself, with its schema's name and version beside it.
 pub trait Message: Serialize + DeserializeOwned + JsonSchema {

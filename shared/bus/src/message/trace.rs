@@ -1,0 +1,135 @@
+//! What a trace tells on one node.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Message;
+use crate::snapshot::Snapshot;
+
+/// What a trace is not to exceed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Hits of all its probes together, per CPU and second.
+    HitsPerSecond,
+    /// Time that its programs take of a CPU, of a thousand.
+    CpuPermille,
+    /// Lines that it writes, per second.
+    LinesPerSecond,
+    /// Places that its probes are at.
+    Probes,
+    /// Entries that its maps may hold together.
+    MapEntries,
+    /// Memory of its maps, bytes.
+    MemoryBytes,
+    /// A limit that this reader does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a trace ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Ending {
+    /// It was told to.
+    Stopped,
+    /// The script said so.
+    Exited,
+    /// Its time was over.
+    Duration,
+    /// Nobody renewed its lease.
+    Lease,
+    /// NATS was away for longer than its lease.
+    NatsAway,
+    /// The tracer ended.
+    TracerEnded,
+    /// It exceeded a limit.
+    Limit {
+        /// Which.
+        limit: Limit,
+        /// What was found.
+        found: u64,
+        /// What is allowed.
+        allowed: u64,
+        /// The same in a sentence.
+        detail: String,
+    },
+    /// It could not begin, or not go on.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// Why is told in a way that this reader does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// Where a trace stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum TraceState {
+    /// Its programs are being loaded and attached.
+    Starting,
+    /// All its probes are attached.
+    Running,
+    /// Everything that it made in the kernel is gone.
+    Ended {
+        /// Why.
+        ending: Ending,
+    },
+    /// A state that this reader does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// A line that a trace wrote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Line {
+    /// The line, without its end; bytes that are no text are replaced.
+    pub text: String,
+    /// Whether it is for the error stream.
+    pub error: bool,
+}
+
+/// What a trace lost on one node, since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TraceLosses {
+    /// Records that found no room on their way out of the kernel.
+    pub records: u64,
+    /// Values that found no room in their map.
+    pub values: u64,
+    /// Lines that were cut because they were too long.
+    pub cut: u64,
+}
+
+/// What a trace told on one node since its last batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TraceBatch {
+    /// The node.
+    pub node: String,
+    /// The trace; the same on all its nodes.
+    pub trace: String,
+    /// When this was told, Unix ns UTC.
+    pub time_unix_ns: u64,
+    /// Where the trace stands; nothing comes after `ended`.
+    pub state: TraceState,
+    /// Number of the first of the lines, from 1: what comes between the batches that were read was lost, line by line.
+    pub first: u64,
+    /// Lines, in the order they were written.
+    pub lines: Vec<Line>,
+    /// All maps as they stand, in place of those of earlier batches; none when this batch tells nothing of them.
+    pub maps: Option<Vec<Snapshot>>,
+    /// What was lost so far.
+    pub losses: TraceLosses,
+}
+
+impl Message for TraceBatch {
+    const SCHEMA: &str = "trace";
+    const VERSION: u16 = 1;
+}
