@@ -125,6 +125,13 @@ pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &Atomi
     trace.end(sink)
 }
 
+/// Attaches a script and detaches it again, without running any of it on purpose.
+pub fn dry_run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<(), RunError> {
+    drop(Trace::new(script, lowered, sink, false)?);
+    sink.take(Report::Ending)?;
+    Ok(sink.flush()?)
+}
+
 /// A script that is attached. All that it made in the kernel goes when this goes.
 #[derive(Debug)]
 pub struct Trace<'s> {
@@ -139,10 +146,16 @@ pub struct Trace<'s> {
 impl<'s> Trace<'s> {
     /// Loads and attaches a script, and runs its `BEGIN`.
     pub fn begin(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<Self, RunError> {
+        Self::new(script, lowered, sink, true)
+    }
+
+    fn new(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink, begin: bool) -> Result<Self, RunError> {
         let loaded = Loaded::new(script, lowered)?;
         sink.take(Report::Attaching(script.probes.iter().map(|probe| probe.target.places()).sum()))?;
         sink.flush()?;
-        loaded.run(script, |target| matches!(target, Target::Begin))?;
+        if begin {
+            loaded.run(script, |target| matches!(target, Target::Begin))?;
+        }
         let links = loaded.attach(script)?;
         for (probe, functions) in &links.refused {
             sink.take(Report::Unprobed { probe: probe.clone(), functions: *functions })?;
