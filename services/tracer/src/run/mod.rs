@@ -20,6 +20,7 @@ use crate::lower::Lowered;
 use crate::plan;
 use crate::target::Target;
 use crate::typed::{Held, MapId, Output, Script};
+use crate::types::Aggregate;
 use decode::Decoder;
 use symbols::Symbols;
 
@@ -72,6 +73,15 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// As bpftrace has it: all stats are shown, and linear histograms are not divided.
+    fn of(self, entries: &Entries) -> Self {
+        match entries {
+            Entries::Gathered(Aggregate::Stats { .. }, _) => Self { top: 0, ..self },
+            Entries::Histograms(Aggregate::Linear { .. }, _) => Self { divisor: 0, ..self },
+            _ => self,
+        }
+    }
+
     /// The largest entries, which stand last.
     pub fn largest<T>(self, entries: &[T]) -> &[T] {
         let top = usize::try_from(self.top).unwrap_or(usize::MAX);
@@ -235,7 +245,10 @@ impl<'s> Trace<'s> {
             }
             Some(Output::Value(ty)) => sink.take(Report::Value(self.decoder().value(ty, values))),
             Some(Output::Map { map, top, divisor }) => match self.snapshot(*map)? {
-                Some(snapshot) => sink.take(Report::Map(snapshot, Shown { top: *top, divisor: *divisor })),
+                Some(snapshot) => {
+                    let shown = Shown { top: *top, divisor: *divisor }.of(&snapshot.entries);
+                    sink.take(Report::Map(snapshot, shown))
+                }
                 None => Ok(()),
             },
             Some(Output::Clear(map)) => self.loaded.map(*map).map_or(Ok(()), crate::load::LoadedMap::clear),
