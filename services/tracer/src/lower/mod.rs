@@ -3,6 +3,7 @@
 //! Numbers are values. Everything longer lives in memory and is written straight to where it is needed: into the key of
 //! a map, or into the record on its way to user space.
 
+mod arithmetic;
 mod for_map;
 mod gather;
 mod memory;
