@@ -23,4 +23,5 @@ pub(crate) const RINGBUF_RESERVE: i32 = 131;
 pub(crate) const RINGBUF_SUBMIT: i32 = 132;
 pub(crate) const FOR_EACH_MAP_ELEM: i32 = 164;
 pub(crate) const GET_FUNC_IP: i32 = 173;
+pub(crate) const MAP_LOOKUP_PERCPU_ELEM: i32 = 195;
 pub(crate) const KTIME_GET_TAI_NS: i32 = 208;

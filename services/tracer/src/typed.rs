@@ -190,9 +190,10 @@ impl Expression {
             | ExpressionKind::Address { family: a, bytes: b } => vec![a, b],
             ExpressionKind::Conditional(a, b, c) => vec![a, b, c],
             ExpressionKind::Tuple(items) => items.iter().collect(),
-            ExpressionKind::Entry(entry) | ExpressionKind::HasKey(entry) | ExpressionKind::StepEntry(entry, _) => {
-                entry.key.iter().map(AsRef::as_ref).collect()
-            }
+            ExpressionKind::Entry(entry)
+            | ExpressionKind::Total(entry)
+            | ExpressionKind::HasKey(entry)
+            | ExpressionKind::StepEntry(entry, _) => entry.key.iter().map(AsRef::as_ref).collect(),
             ExpressionKind::TextAt { pointer, length, .. } | ExpressionKind::BytesAt { pointer, length } => {
                 std::iter::once(pointer.as_ref()).chain(length.as_deref()).collect()
             }
@@ -221,6 +222,8 @@ pub enum ExpressionKind {
     Variable(VariableId),
     /// A map's entry; zero where there is none.
     Entry(Entry),
+    /// What all CPUs gathered in a map's entry, as a number; zero where there is nothing.
+    Total(Entry),
     /// Whether a map has an entry.
     HasKey(Entry),
     /// What the kernel tells.

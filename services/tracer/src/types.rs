@@ -291,6 +291,18 @@ impl Aggregate {
         matches!(self, Aggregate::Log2 { .. } | Aggregate::Linear { .. })
     }
 
+    /// The type of the number that a value is, put together from all CPUs: none where it is several numbers.
+    pub fn total(self) -> Option<Type> {
+        match self {
+            Aggregate::Count => Some(Type::INT64),
+            Aggregate::Sum { signed }
+            | Aggregate::Average { signed }
+            | Aggregate::Min { signed }
+            | Aggregate::Max { signed } => Some(Type::Int { size: 8, signed }),
+            Aggregate::Stats { .. } | Aggregate::Log2 { .. } | Aggregate::Linear { .. } => None,
+        }
+    }
+
     /// Bytes of a value, on each CPU.
     pub fn room(self) -> u32 {
         match self {

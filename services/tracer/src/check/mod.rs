@@ -199,6 +199,11 @@ impl<'e> Checker<'e> {
         probes
     }
 
+    /// Whether the kernel's programs may call the helper of this name.
+    fn has_helper(&self, name: &str) -> bool {
+        self.environment.kernel().is_ok_and(|kernel| kernel.constant(&format!("BPF_FUNC_{name}")).is_ok())
+    }
+
     fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
         self.report(Diagnostic::error(code, message, span));
     }

@@ -153,7 +153,9 @@ impl Checker<'_> {
         let map = self.map(&access.name);
         if access.key.is_some() {
             // An entry's value, without its name.
-            if let Some(Held::Gathered(aggregate)) = self.held(map) {
+            if let Some(Held::Gathered(aggregate)) = self.held(map)
+                && aggregate.total().is_none()
+            {
                 let message = format!("entries of type `{}` are printed with their whole map", aggregate.name());
                 self.error("gathered-value", message, first.span);
                 return nothing(span);

@@ -52,7 +52,7 @@ impl Lowerer<'_> {
 
     /// Division as in C: the machine's own has no signs. The quotient is negative where one of the two is, the rest
     /// where the dividend is.
-    fn divide_signed(&mut self, quotient: bool, left: Operand, right: Operand) -> Operand {
+    pub(super) fn divide_signed(&mut self, quotient: bool, left: Operand, right: Operand) -> Operand {
         let dividend = self.builder.in_value(left);
         let absolute = self.absolute(dividend);
         let divisor = match right {

@@ -7,7 +7,7 @@ use super::{Home, Lowerer};
 use crate::code::ir::{Argument, Base, End, Operand, Value};
 use crate::code::{Builder, Compare, Width};
 use crate::helper;
-use crate::typed::{Statement, StatementKind};
+use crate::typed::{Held, Statement, StatementKind};
 use crate::types::Type;
 
 /// What functions of a probe need of it, in the probe's frame.
@@ -126,11 +126,14 @@ impl Lowerer<'_> {
         let Some(Home::Memory(to)) = self.variables.get(variable).copied() else { return };
         let Some(known) = self.script.maps.get(map) else { return };
         let key_room = known.key.as_ref().map_or(0, Type::room);
-        let value_room = match &known.value {
-            crate::typed::Held::Values(ty) => ty.room(),
-            crate::typed::Held::Gathered(aggregate) => aggregate.room(),
-        };
         self.copy(Place { base: Base::Value(key), offset: 0 }, to, key_room);
-        self.copy(Place { base: Base::Value(value), offset: 0 }, to.at(key_room), value_room);
+        let behind = to.at(key_room);
+        match &known.value {
+            Held::Values(ty) => self.copy(Place { base: Base::Value(value), offset: 0 }, behind, ty.room()),
+            Held::Gathered(_) => {
+                let total = self.total_at(map, to);
+                self.builder.store(behind.base, behind.offset, Width::Eight, total);
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ mod number;
 mod output;
 mod statement;
 mod text;
+mod total;
 mod truth;
 
 use crate::code::ir::{Argument, Base, BlockId, End, Function, Operand, Operation, Value};

@@ -30,6 +30,7 @@ impl Lowerer<'_> {
                 _ => Operand::Number(0),
             },
             ExpressionKind::Entry(entry) => self.entry(entry),
+            ExpressionKind::Total(entry) => self.total(entry),
             ExpressionKind::Source(source) => {
                 let number = self.source(*source);
                 match (source, &value.ty) {

@@ -83,12 +83,9 @@ fn name(map: &Snapshot, key: Option<&Value>) -> Vec<u8> {
 /// A map as `print` writes it.
 fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
     // What has several numbers stands in a paragraph of its own, and so does what is not there.
-    let paragraph = match &map.entries {
-        Entries::Gathered(aggregate, _) => {
-            matches!(aggregate, Aggregate::Average { .. } | Aggregate::Stats { .. })
-        }
-        Entries::Values(_) | Entries::Histograms(..) => map.is_empty(),
-    };
+    let several =
+        matches!(&map.entries, Entries::Gathered(Aggregate::Average { .. } | Aggregate::Stats { .. }, _));
+    let empty_lines = usize::from(several) + usize::from(map.is_empty());
     let mut text = match &map.entries {
         Entries::Values(entries) => lines(map, shown.largest(entries), |it| value(&it.divided(shown.divisor))),
         Entries::Gathered(aggregate, entries) => {
@@ -102,9 +99,7 @@ fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
             shown.largest(entries).iter().flat_map(one).collect()
         }
     };
-    if paragraph {
-        text.push(b'\n');
-    }
+    text.extend(std::iter::repeat_n(b'\n', empty_lines));
     text
 }
 
