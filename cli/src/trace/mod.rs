@@ -17,7 +17,7 @@ use synscope_tracer::diagnostic::{Diagnostic, Severity};
 use synscope_tracer::load::{LoadError, verify};
 use synscope_tracer::lower::{Lowered, lower};
 use synscope_tracer::render::render_all;
-use synscope_tracer::run::{self, Losses, RunError};
+use synscope_tracer::run::{self, Ended, Losses, RunError};
 use synscope_tracer::settings::Settings;
 use synscope_tracer::source::Source;
 use synscope_tracer::typed::Script;
@@ -161,11 +161,11 @@ fn trace(
         };
     }
     match run::run(script, lowered, &mut output, &stop) {
-        Ok(Losses { values, .. }) => {
+        Ok(Ended { code, losses: Losses { values, .. } }) => {
             if values > 0 && !options.no_warnings {
                 complain(&format!("{values} values found no room in their maps\n"));
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(ExitCode::from(code))
         }
         Err(error) => refused(error, source, options),
     }

@@ -12,6 +12,7 @@ pub(crate) const GET_CURRENT_COMM: i32 = 16;
 pub(crate) const GET_STACKID: i32 = 27;
 pub(crate) const GET_CURRENT_TASK: i32 = 35;
 pub(crate) const GET_NUMA_NODE_ID: i32 = 42;
+pub(crate) const GET_STACK: i32 = 67;
 pub(crate) const GET_CURRENT_CGROUP_ID: i32 = 80;
 pub(crate) const PROBE_READ_USER: i32 = 112;
 pub(crate) const PROBE_READ_KERNEL: i32 = 113;

@@ -180,7 +180,10 @@ fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
         (Type::Array(Box::new(element), count), kind)
     } else if pointer {
         let access = if user { Access::User } else { Access::Kernel };
-        (Type::Pointer { to: Box::new(pointee(ty, environment)), access }, Kind::Number)
+        // `argv` is a pointer to pointers.
+        let inner = declaration.matches('*').skip(1);
+        let to = inner.fold(pointee(ty, environment), |to, _| Type::Pointer { to: Box::new(to), access });
+        (Type::Pointer { to: Box::new(to), access }, Kind::Number)
     } else {
         let size = u8::try_from(size).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8))?;
         (Type::Int { size, signed }, Kind::Number)

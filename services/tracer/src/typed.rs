@@ -92,7 +92,14 @@ pub enum Output {
     Zero(MapId),
     /// The time of day, in this format.
     Time(String),
-    /// The trace is to end.
+    /// Texts on a line, up to the first that is empty.
+    Join {
+        /// What stands between them.
+        separator: Vec<u8>,
+        /// Bytes of each.
+        size: u32,
+    },
+    /// The trace is to end, with the code that is sent.
     Exit,
 }
 
@@ -186,6 +193,7 @@ impl Expression {
             ExpressionKind::Binary(_, a, b)
             | ExpressionKind::Compare(_, _, a, b)
             | ExpressionKind::SameText { left: a, right: b, .. }
+            | ExpressionKind::Contains { text: a, part: b }
             | ExpressionKind::Logical { left: a, right: b, .. }
             | ExpressionKind::Address { family: a, bytes: b } => vec![a, b],
             ExpressionKind::Conditional(a, b, c) => vec![a, b, c],
@@ -200,6 +208,7 @@ impl Expression {
             ExpressionKind::Int(_)
             | ExpressionKind::Text(_)
             | ExpressionKind::Variable(_)
+            | ExpressionKind::Length(_)
             | ExpressionKind::Source(_)
             | ExpressionKind::StepVariable(..) => Vec::new(),
         }
@@ -224,6 +233,8 @@ pub enum ExpressionKind {
     Entry(Entry),
     /// What all CPUs gathered in a map's entry, as a number; zero where there is nothing.
     Total(Entry),
+    /// How many entries a map has.
+    Length(MapId),
     /// Whether a map has an entry.
     HasKey(Entry),
     /// What the kernel tells.
@@ -244,6 +255,13 @@ pub enum ExpressionKind {
         length: Option<u32>,
         /// Whether the answer is the other way round.
         negated: bool,
+    },
+    /// Whether a text is somewhere in another.
+    Contains {
+        /// The whole.
+        text: Box<Expression>,
+        /// What is looked for.
+        part: Box<Expression>,
     },
     /// Both, or one of two.
     Logical {
@@ -379,6 +397,8 @@ pub enum Source {
     ContextPart(i16, u8),
     /// The number of a stack.
     Stack(Space),
+    /// How many frames a stack has, up to so many.
+    Frames(Space, u32),
     /// The address of the function that was hit.
     FunctionAddress,
 }

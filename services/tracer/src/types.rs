@@ -110,6 +110,7 @@ impl Type {
                 | Type::Pointer { .. }
                 | Type::Stack(Space::Kernel, _)
                 | Type::Symbol(Space::Kernel)
+                | Type::Time(_)
         )
     }
 
@@ -154,6 +155,7 @@ impl Type {
             Type::Text(size) => *size,
             Type::Array(element, length) => element.size().saturating_mul(*length),
             Type::Record(Record { btf, id }) => btf.size_of(*id).unwrap_or(0),
+            Type::Mac => 6,
             other => other.room(),
         }
     }

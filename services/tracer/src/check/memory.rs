@@ -101,6 +101,8 @@ impl Checker<'_> {
                 let (ty, access) = ((**to).clone(), *access);
                 read(ty, Box::new(value), 0, access, None, span)
             }
+            // As in bpftrace: `*kaddr("jiffies")`.
+            Type::Int { .. } => read(Type::UINT64, Box::new(value), 0, Access::Kernel, None, span),
             other => {
                 let message = format!("`{other}` does not point to a value");
                 self.error("not-a-pointer", message, value.span);
@@ -351,7 +353,7 @@ pub(crate) fn read(
     if let Type::Array(element, length @ 1..) = &ty
         && **element == (Type::Int { size: 1, signed: true })
     {
-        return super::call::text_at(*pointer, offset, access, None, Type::Text(*length), span);
+        return super::text::text_at(*pointer, offset, access, None, Type::Text(*length), span);
     }
     // Offsets beyond what an instruction holds are left to the helper.
     let access = match access {

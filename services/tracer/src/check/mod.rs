@@ -9,6 +9,7 @@ mod call;
 mod constants;
 mod expression;
 mod function;
+mod known;
 mod lints;
 mod map;
 mod memory;
@@ -16,6 +17,7 @@ mod operator;
 mod output;
 mod probe;
 mod statement;
+mod text;
 mod uses;
 
 pub(crate) use memory::{narrowed, read};

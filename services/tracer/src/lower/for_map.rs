@@ -68,6 +68,20 @@ impl Lowerer<'_> {
         self.builder.switch_to(after);
     }
 
+    /// How many entries a map has: the kernel tells how many it called a function for.
+    pub(super) fn map_length(&mut self, map: usize) -> Operand {
+        let mut nothing = Builder::new(4);
+        nothing.end(End::Return(0));
+        self.functions.push(Some(nothing.finish(0)));
+        let arguments = vec![
+            Argument::Map(self.places.own(map)),
+            Argument::Function(self.functions.len() - 1),
+            Operand::Number(0).into(),
+            Operand::Number(0).into(),
+        ];
+        self.builder.call(helper::FOR_EACH_MAP_ELEM, arguments).into()
+    }
+
     /// The probe's frame, as the current function knows it.
     fn frame(&self) -> Base {
         // The probe itself has one argument; what the kernel calls for an entry has it as its fourth.

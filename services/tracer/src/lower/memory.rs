@@ -228,10 +228,16 @@ impl Lowerer<'_> {
                 let size = self.builder.number(size.into());
                 self.builder.call_only(helper, vec![to.argument(), size.into(), from.into()]);
             }
-            _ => {
+            _ if bytes.ty.is_number() => {
                 let number = self.number(bytes);
                 self.builder.store(to.base, to.offset, Width::Eight, number);
                 self.zero(to.at(8), 8);
+            }
+            _ => {
+                let from = self.place(bytes);
+                let room = bytes.ty.room();
+                self.copy(from, to, room);
+                self.zero(to.at(room), 16 - room.min(16));
             }
         }
     }

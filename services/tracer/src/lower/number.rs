@@ -54,6 +54,8 @@ impl Lowerer<'_> {
             ExpressionKind::Binary(operation, left, right) => {
                 self.binary(*operation, left, right, value.ty.is_signed())
             }
+            ExpressionKind::Length(map) => self.map_length(*map),
+            ExpressionKind::Contains { text, part } => self.contains(text, part),
             ExpressionKind::Compare(..)
             | ExpressionKind::Logical { .. }
             | ExpressionKind::Unary(Unary::Not, _)
@@ -156,11 +158,33 @@ impl Lowerer<'_> {
                 let arguments = vec![Operand::Value(self.context).into(), stacks, Operand::Number(flags).into()];
                 Operand::Value(self.builder.call(helper::GET_STACKID, arguments))
             }
+            Source::Frames(space, depth) => self.frames(space, depth),
             Source::FunctionAddress => {
                 Operand::Value(self.builder.call(helper::GET_FUNC_IP, vec![Operand::Value(self.context).into()]))
             }
             Source::Comm => Operand::Number(0),
         }
+    }
+
+    /// How many frames a stack has: each is an address of eight bytes.
+    fn frames(&mut self, space: Space, depth: u32) -> Operand {
+        let size = depth * 8;
+        let place = self.memory.reserve(size, self.arena);
+        let flags = if space == Space::User { USER_STACK } else { 0 };
+        let size = self.builder.number(size.into());
+        let arguments =
+            vec![Operand::Value(self.context).into(), place.argument(), size.into(), Operand::Number(flags).into()];
+        let bytes = self.builder.call(helper::GET_STACK, arguments);
+        let result = self.builder.value();
+        self.builder.assign(result, Operand::Number(0));
+        let (some, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::GreaterSigned, bytes.into(), Operand::Number(0), some, done);
+        self.builder.switch_to(some);
+        let count = self.builder.alu(Alu::ShiftRight, bytes.into(), Operand::Number(3));
+        self.builder.assign(result, count);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
     }
 
     /// A number as one of fewer bytes.

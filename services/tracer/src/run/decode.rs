@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::stack;
+use super::{clock, stack};
 use super::symbols::Symbols;
 use super::value::Value;
 use crate::load::Loaded;
@@ -48,6 +48,7 @@ impl Decoder<'_> {
                 let bytes: Vec<String> = bytes.iter().take(6).map(|byte| format!("{byte:02X}")).collect();
                 Value::Text(bytes.join(":").into_bytes())
             }
+            Type::Time(format) => Value::Text(clock::since_boot(format, first)),
             Type::Array(..) | Type::Record(_) => {
                 let size = ty.size() as usize;
                 Value::Bytes(bytes.get(..size).unwrap_or_default().to_vec())

@@ -41,6 +41,7 @@ impl<O: Write, E: Write> Sink for Json<O, E> {
             Report::Map(snapshot, _) if snapshot.is_empty() => Ok(()),
             Report::Map(snapshot, shown) => self.message(kind(&snapshot), &map(&snapshot, shown)),
             Report::Time(text) => self.message("time", &quoted(text.as_bytes())),
+            Report::Joined(text) => self.message("join", &quoted(&text)),
             Report::Lost(records) => self.message("lost_events", &format!(r#"{{"events": {records}}}"#)),
             Report::Ending => write!(self.out, "\n\n"),
         }

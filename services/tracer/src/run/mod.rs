@@ -1,5 +1,6 @@
 //! A trace while it runs: attaches it, hands on what comes of it, and ends it as bpftrace does.
 
+mod clock;
 mod decode;
 mod histogram;
 mod json;
@@ -8,7 +9,6 @@ mod snapshot;
 mod stack;
 mod symbols;
 mod text;
-mod time;
 mod value;
 
 use std::io;
@@ -57,6 +57,8 @@ pub enum Report {
     Map(Snapshot, Shown),
     /// The time of day, in the script's format.
     Time(String),
+    /// Texts that `join` puts on a line.
+    Joined(Vec<u8>),
     /// So many records found no room on their way since this was last said.
     Lost(u64),
     /// It is over: what follows are its maps.
@@ -112,6 +114,15 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
+/// How a trace ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The code that the script exits with; 0 where it names none.
+    pub code: u8,
+    /// What was lost.
+    pub losses: Losses,
+}
+
 /// What a trace lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Losses {
@@ -125,7 +136,7 @@ pub struct Losses {
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs a script until it exits or `stop` is set.
-pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Losses, RunError> {
+pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Ended, RunError> {
     let mut trace = Trace::begin(script, lowered, sink)?;
     while !trace.exited() && !stop.load(Ordering::Relaxed) {
         if trace.carry(sink)? == 0 && !trace.exited() {
@@ -150,6 +161,8 @@ pub struct Trace<'s> {
     links: Attached,
     symbols: Symbols,
     exited: bool,
+    /// What the script exits with.
+    code: Option<u8>,
     lost: u64,
 }
 
@@ -172,7 +185,7 @@ impl<'s> Trace<'s> {
         }
         sink.take(Report::Attached)?;
         sink.flush()?;
-        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, lost: 0 })
+        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, code: None, lost: 0 })
     }
 
     /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.
@@ -185,6 +198,10 @@ impl<'s> Trace<'s> {
             records.push(record.to_vec());
             !exited
         });
+        if exited && let Some(record) = records.last() {
+            // As much of it as the process' parent sees.
+            self.code.get_or_insert(record.get(8).copied().unwrap_or(0));
+        }
         for record in records {
             self.record(&record, sink)?;
         }
@@ -215,7 +232,7 @@ impl<'s> Trace<'s> {
     }
 
     /// Detaches, runs the script's `END`, and hands on what is left and the maps.
-    pub fn end(mut self, sink: &mut dyn Sink) -> Result<Losses, RunError> {
+    pub fn end(mut self, sink: &mut dyn Sink) -> Result<Ended, RunError> {
         self.links.detach();
         // What was sent until the last probe was detached still counts, unless the script said that it is done.
         if !self.exited {
@@ -232,7 +249,7 @@ impl<'s> Trace<'s> {
             }
         }
         sink.flush()?;
-        Ok(self.losses()?)
+        Ok(Ended { code: self.code.unwrap_or(0), losses: self.losses()? })
     }
 
     fn record(&self, record: &[u8], sink: &mut dyn Sink) -> io::Result<()> {
@@ -259,7 +276,15 @@ impl<'s> Trace<'s> {
                 let kept = if marked { plan::FLAG } else { 0 };
                 self.loaded.map(*map).map_or(Ok(()), |map| map.zero(kept))
             }
-            Some(Output::Time(format)) => sink.take(Report::Time(time::time_of_day(format))),
+            Some(Output::Time(format)) => {
+                sink.take(Report::Time(String::from_utf8_lossy(&clock::now(format)).into_owned()))
+            }
+            Some(Output::Join { separator, size }) => {
+                let texts = values.chunks_exact(size.next_multiple_of(8) as usize);
+                let texts = texts.map(|text| text.split(|byte| *byte == 0).next().unwrap_or_default());
+                let texts: Vec<&[u8]> = texts.take_while(|text| !text.is_empty()).collect();
+                sink.take(Report::Joined(texts.join(separator.as_slice())))
+            }
             Some(Output::Exit) | None => Ok(()),
         }
     }

@@ -38,6 +38,10 @@ impl<O: Write, E: Write> Sink for Text<O, E> {
             }
             Report::Map(snapshot, shown) => self.out.write_all(&map(&snapshot, shown)),
             Report::Time(text) => self.out.write_all(text.as_bytes()),
+            Report::Joined(text) => {
+                self.out.write_all(&text)?;
+                writeln!(self.out)
+            }
             Report::Lost(records) => writeln!(self.error, "Lost {records} events"),
             Report::Ending => write!(self.out, "\n\n"),
         }
