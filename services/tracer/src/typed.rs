@@ -187,6 +187,7 @@ impl Expression {
             | ExpressionKind::Narrow(a)
             | ExpressionKind::Retype(a)
             | ExpressionKind::Swap(a)
+            | ExpressionKind::AddressOf(a)
             | ExpressionKind::Widen(a)
             | ExpressionKind::Element(a, _)
             | ExpressionKind::Memory { pointer: a, .. } => vec![a],
@@ -278,6 +279,8 @@ pub enum ExpressionKind {
     Narrow(Box<Expression>),
     /// The same bits under another type.
     Retype(Box<Expression>),
+    /// Where a value lies in the probe's own memory.
+    AddressOf(Box<Expression>),
     /// The same text or bytes with more room behind them.
     Widen(Box<Expression>),
     /// Values side by side.

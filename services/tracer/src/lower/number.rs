@@ -79,6 +79,7 @@ impl Lowerer<'_> {
                 self.narrow(number, &value.ty)
             }
             ExpressionKind::Retype(inner) => self.number(inner),
+            ExpressionKind::AddressOf(of) => self.address_of(of),
             ExpressionKind::Element(tuple, _) if !tuple.ty.is_number() => {
                 let place = self.place(value);
                 Operand::Value(self.builder.load(place.base, place.offset, Width::Eight))
@@ -292,7 +293,14 @@ impl Lowerer<'_> {
         bits: Option<(u32, u32)>,
     ) -> Operand {
         let width = Width::of(ty.size()).unwrap_or(Width::Eight);
-        let word = if let (Access::Direct, Ok(offset)) = (access, i16::try_from(offset)) {
+        let own = match &pointer.kind {
+            ExpressionKind::AddressOf(of) => u32::try_from(offset).ok().map(|offset| (of, offset)),
+            _ => None,
+        };
+        let word = if let Some((of, offset)) = own.filter(|(_, offset)| offset.is_multiple_of(width.bytes())) {
+            let place = self.own_place(of).at(offset);
+            self.builder.load(place.base, place.offset, width).into()
+        } else if let (Access::Direct, Ok(offset)) = (access, i16::try_from(offset)) {
             let base = self.number(pointer);
             let base = self.builder.in_value(base);
             self.read_directly(base, offset, width)

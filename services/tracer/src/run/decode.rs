@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{clock, stack};
 use super::symbols::Symbols;
 use super::value::Value;
+use super::{clock, layout, stack};
 use crate::load::Loaded;
 use crate::types::{Space, Type};
 
@@ -50,8 +50,7 @@ impl Decoder<'_> {
             }
             Type::Time(format) => Value::Text(clock::since_boot(format, first)),
             Type::Array(..) | Type::Record(_) => {
-                let size = ty.size() as usize;
-                Value::Bytes(bytes.get(..size).unwrap_or_default().to_vec())
+                layout::decode(ty, bytes.get(..ty.size() as usize).unwrap_or_default())
             }
             _ => Value::Unsigned(first),
         }

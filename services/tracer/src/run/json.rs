@@ -104,7 +104,13 @@ fn value(it: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Text(text) => quoted(text),
         Value::Bytes(bytes) => quoted(escaped(bytes, true).as_bytes()),
-        Value::Tuple(items) => format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(",")),
+        Value::Record(members) => {
+            let one = |(name, it): &(String, Value)| format!("{}: {}", quoted(name.as_bytes()), value(it));
+            format!("{{ {} }}", members.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        Value::Tuple(items) | Value::List(items) => {
+            format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(","))
+        }
     }
 }
 

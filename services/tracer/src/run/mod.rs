@@ -4,6 +4,7 @@ mod clock;
 mod decode;
 mod histogram;
 mod json;
+mod layout;
 mod printf;
 mod snapshot;
 mod stack;

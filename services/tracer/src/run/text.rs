@@ -58,8 +58,8 @@ fn plural(count: usize) -> &'static str {
 }
 
 /// As `print` writes it.
-pub(super) fn value(value: &Value) -> Vec<u8> {
-    match value {
+pub(super) fn value(it: &Value) -> Vec<u8> {
+    match it {
         Value::Signed(number) => number.to_string().into_bytes(),
         Value::Unsigned(number) => number.to_string().into_bytes(),
         Value::Bool(value) => value.to_string().into_bytes(),
@@ -67,6 +67,13 @@ pub(super) fn value(value: &Value) -> Vec<u8> {
         Value::Text(text) => text.clone(),
         Value::Bytes(bytes) => escaped(bytes, true).into_bytes(),
         Value::Tuple(items) => [b"(", list(items).as_slice(), b")"].concat(),
+        Value::List(items) => {
+            [b"[", items.iter().map(value).collect::<Vec<_>>().join(&b","[..]).as_slice(), b"]"].concat()
+        }
+        Value::Record(members) => {
+            let one = |(name, it): &(String, Value)| [format!(".{name} = ").as_bytes(), &value(it)].concat();
+            [b"{ ", members.iter().map(one).collect::<Vec<_>>().join(&b", "[..]).as_slice(), b" }"].concat()
+        }
     }
 }
 
@@ -87,8 +94,7 @@ fn name(map: &Snapshot, key: Option<&Value>) -> Vec<u8> {
 /// A map as `print` writes it.
 fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
     // What has several numbers stands in a paragraph of its own, and so does what is not there.
-    let several =
-        matches!(&map.entries, Entries::Gathered(Aggregate::Average { .. } | Aggregate::Stats { .. }, _));
+    let several = matches!(&map.entries, Entries::Gathered(Aggregate::Average { .. } | Aggregate::Stats { .. }, _));
     let empty_lines = usize::from(several) + usize::from(map.is_empty());
     let mut text = match &map.entries {
         Entries::Values(entries) => lines(map, shown.largest(entries), |it| value(&it.divided(shown.divisor))),
