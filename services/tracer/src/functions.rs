@@ -124,6 +124,19 @@ impl Symbols {
     }
 }
 
+/// Where a symbol lies, be it a function or not; 0 where the kernel does not tell.
+pub(crate) fn address(name: &str) -> io::Result<Option<u64>> {
+    Ok(address_in(&std::fs::read_to_string(SYMBOLS)?, name))
+}
+
+fn address_in(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let address = words.next()?;
+        (words.nth(1)? == name).then(|| u64::from_str_radix(address, 16).ok())?
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +155,14 @@ mod tests {
         assert_eq!(left_out, 1);
         assert_eq!(traceable.like(Some("nf_tables"), "*").0, [named("nf_hook", Some("nf_tables"))]);
         assert_eq!(traceable.like(Some("vmlinux"), "*").0.len(), 2);
+    }
+
+    #[test]
+    fn symbols_lie_somewhere() {
+        let text = "ffffffff81000010 T first\nffffffff82000020 D data\n0 t hidden\t[module]\n";
+        assert_eq!(address_in(text, "data"), Some(0xffff_ffff_8200_0020));
+        assert_eq!(address_in(text, "hidden"), Some(0));
+        assert_eq!(address_in(text, "dat"), None);
     }
 
     #[test]

@@ -148,6 +148,14 @@ pub(crate) fn format(
     Ok((id, fields))
 }
 
+/// The fields of a tracepoint's record as tracefs declares them, without those that all have.
+pub(crate) fn declarations(category: &str, event: &str) -> Result<Vec<String>, TracefsError> {
+    let path = folder()?.join(category).join(event).join("format");
+    let text = std::fs::read_to_string(&path).map_err(|source| TracefsError::Read { path, source })?;
+    let declared = text.lines().filter_map(|line| line.trim().strip_prefix("field:")?.split(';').next());
+    Ok(declared.filter(|declared| !declared.contains(" common_")).map(str::to_owned).collect())
+}
+
 /// `field:pid_t prev_pid; offset:24; size:4; signed:1;`, with tabs for the blanks between.
 fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
     let mut parts = line.strip_prefix("field:")?.split(';').map(str::trim);
@@ -172,7 +180,10 @@ fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
         (Type::Array(Box::new(element), count), kind)
     } else if pointer {
         let access = if user { Access::User } else { Access::Kernel };
-        (Type::Pointer { to: Box::new(pointee(ty, environment)), access }, Kind::Number)
+        // `argv` is a pointer to pointers.
+        let inner = declaration.matches('*').skip(1);
+        let to = inner.fold(pointee(ty, environment), |to, _| Type::Pointer { to: Box::new(to), access });
+        (Type::Pointer { to: Box::new(to), access }, Kind::Number)
     } else {
         let size = u8::try_from(size).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8))?;
         (Type::Int { size, signed }, Kind::Number)

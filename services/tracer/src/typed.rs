@@ -92,7 +92,14 @@ pub enum Output {
     Zero(MapId),
     /// The time of day, in this format.
     Time(String),
-    /// The trace is to end.
+    /// Texts on a line, up to the first that is empty.
+    Join {
+        /// What stands between them.
+        separator: Vec<u8>,
+        /// Bytes of each.
+        size: u32,
+    },
+    /// The trace is to end, with the code that is sent.
     Exit,
 }
 
@@ -180,25 +187,29 @@ impl Expression {
             | ExpressionKind::Narrow(a)
             | ExpressionKind::Retype(a)
             | ExpressionKind::Swap(a)
+            | ExpressionKind::AddressOf(a)
             | ExpressionKind::Widen(a)
             | ExpressionKind::Element(a, _)
             | ExpressionKind::Memory { pointer: a, .. } => vec![a],
             ExpressionKind::Binary(_, a, b)
             | ExpressionKind::Compare(_, _, a, b)
             | ExpressionKind::SameText { left: a, right: b, .. }
+            | ExpressionKind::Contains { text: a, part: b }
             | ExpressionKind::Logical { left: a, right: b, .. }
             | ExpressionKind::Address { family: a, bytes: b } => vec![a, b],
             ExpressionKind::Conditional(a, b, c) => vec![a, b, c],
             ExpressionKind::Tuple(items) => items.iter().collect(),
-            ExpressionKind::Entry(entry) | ExpressionKind::HasKey(entry) | ExpressionKind::StepEntry(entry, _) => {
-                entry.key.iter().map(AsRef::as_ref).collect()
-            }
+            ExpressionKind::Entry(entry)
+            | ExpressionKind::Total(entry)
+            | ExpressionKind::HasKey(entry)
+            | ExpressionKind::StepEntry(entry, _) => entry.key.iter().map(AsRef::as_ref).collect(),
             ExpressionKind::TextAt { pointer, length, .. } | ExpressionKind::BytesAt { pointer, length } => {
                 std::iter::once(pointer.as_ref()).chain(length.as_deref()).collect()
             }
             ExpressionKind::Int(_)
             | ExpressionKind::Text(_)
             | ExpressionKind::Variable(_)
+            | ExpressionKind::Length(_)
             | ExpressionKind::Source(_)
             | ExpressionKind::StepVariable(..) => Vec::new(),
         }
@@ -221,6 +232,10 @@ pub enum ExpressionKind {
     Variable(VariableId),
     /// A map's entry; zero where there is none.
     Entry(Entry),
+    /// What all CPUs gathered in a map's entry, as a number; zero where there is nothing.
+    Total(Entry),
+    /// How many entries a map has.
+    Length(MapId),
     /// Whether a map has an entry.
     HasKey(Entry),
     /// What the kernel tells.
@@ -242,6 +257,13 @@ pub enum ExpressionKind {
         /// Whether the answer is the other way round.
         negated: bool,
     },
+    /// Whether a text is somewhere in another.
+    Contains {
+        /// The whole.
+        text: Box<Expression>,
+        /// What is looked for.
+        part: Box<Expression>,
+    },
     /// Both, or one of two.
     Logical {
         /// Whether both.
@@ -257,6 +279,8 @@ pub enum ExpressionKind {
     Narrow(Box<Expression>),
     /// The same bits under another type.
     Retype(Box<Expression>),
+    /// Where a value lies in the probe's own memory.
+    AddressOf(Box<Expression>),
     /// The same text or bytes with more room behind them.
     Widen(Box<Expression>),
     /// Values side by side.
@@ -376,6 +400,8 @@ pub enum Source {
     ContextPart(i16, u8),
     /// The number of a stack.
     Stack(Space),
+    /// How many frames a stack has, up to so many.
+    Frames(Space, u32),
     /// The address of the function that was hit.
     FunctionAddress,
 }

@@ -110,6 +110,7 @@ impl Type {
                 | Type::Pointer { .. }
                 | Type::Stack(Space::Kernel, _)
                 | Type::Symbol(Space::Kernel)
+                | Type::Time(_)
         )
     }
 
@@ -154,6 +155,7 @@ impl Type {
             Type::Text(size) => *size,
             Type::Array(element, length) => element.size().saturating_mul(*length),
             Type::Record(Record { btf, id }) => btf.size_of(*id).unwrap_or(0),
+            Type::Mac => 6,
             other => other.room(),
         }
     }
@@ -289,6 +291,18 @@ impl Aggregate {
     /// Whether it counts by ranges: it then has a value for each range.
     pub fn is_histogram(self) -> bool {
         matches!(self, Aggregate::Log2 { .. } | Aggregate::Linear { .. })
+    }
+
+    /// The type of the number that a value is, put together from all CPUs: none where it is several numbers.
+    pub fn total(self) -> Option<Type> {
+        match self {
+            Aggregate::Count => Some(Type::INT64),
+            Aggregate::Sum { signed }
+            | Aggregate::Average { signed }
+            | Aggregate::Min { signed }
+            | Aggregate::Max { signed } => Some(Type::Int { size: 8, signed }),
+            Aggregate::Stats { .. } | Aggregate::Log2 { .. } | Aggregate::Linear { .. } => None,
+        }
     }
 
     /// Bytes of a value, on each CPU.

@@ -52,6 +52,9 @@ fn number(number: &BoxedStrategy<String>, text: &BoxedStrategy<String>) -> Boxed
         2 => (cast, n()).prop_map(|(cast, a)| format!("(({cast})({a}))")),
         1 => n().prop_map(|a| format!("@keyed[{a}]")),
         1 => n().prop_map(|a| format!("@keyed[{a}]++")),
+        1 => t().prop_map(|a| format!("@counts[{a}]")),
+        1 => n().prop_map(|a| format!("@min[{a}]")),
+        1 => Just("@sum".to_owned()),
         1 => (t(), t()).prop_map(|(a, b)| format!("({a} == {b})")),
         1 => (t(), 0_u32..40).prop_map(|(a, count)| format!("strncmp({a}, \"some text\", {count})")),
         1 => (t(), n()).prop_map(|(a, b)| format!("@paired[{a}, {b}]")),
@@ -125,6 +128,7 @@ fn statement(depth: u32) -> BoxedStrategy<String> {
         1 => block.clone().prop_map(|a| {
             format!("for ($kv : @texts) {{ {a} $s = $kv.1; if ($kv.0 == 3) {{ break; }} $b += $kv.0; }}")
         }),
+        1 => block.clone().prop_map(|a| format!("for ($kv : @min) {{ {a} $b += $kv.1; }}")),
         1 => block.prop_map(|a| format!("for ($i : 0..3) {{ {a} if ($i == 1) {{ continue; }} $b += $i; }}")),
     ]
     .boxed()
@@ -134,7 +138,7 @@ fn script() -> impl Strategy<Value = String> {
     let probe = prop::sample::select(vec!["BEGIN", "interval:s:1", "rawtracepoint:sched_switch"]);
     let body = prop::collection::vec(statement(2), 1..5);
     let start = "$a = 1; $b = (int64)-2; $s = \"\"; $t = (0, \"\"); @single = 0; @keyed[0] = 0; @texts[0] = \"\"; \
-        @paired[\"\", 0] = 0; @counts[\"\"] = count(); @hist[0] = hist(0);";
+        @paired[\"\", 0] = 0; @counts[\"\"] = count(); @hist[0] = hist(0); @min[0] = min(0); @sum = sum(0);";
     (probe, values(1).0, body).prop_map(move |(probe, filter, body)| {
         // A filter comes before variables have values.
         let filter = if filter.contains('$') { "1".to_owned() } else { filter.replace('/', "+") };

@@ -185,12 +185,13 @@ impl Btf {
     }
 
     /// The number behind the last type's.
-    fn end(&self) -> u32 {
+    pub(crate) fn end(&self) -> u32 {
         // Checked when the file was read.
         self.first.saturating_add(u32::try_from(self.starts.len()).unwrap_or(u32::MAX))
     }
 
-    fn names_end(&self) -> u32 {
+    /// The number of the first name behind these.
+    pub(crate) fn names_end(&self) -> u32 {
         self.first_name.saturating_add(u32::try_from(self.names.len()).unwrap_or(u32::MAX))
     }
 }

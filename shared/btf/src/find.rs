@@ -7,7 +7,7 @@ use crate::record::{Kind, Record};
 use crate::{Btf, BtfError, TypeId};
 
 /// What is looked for by name: in C, these have names that do not meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Named {
     /// An integer, such as `unsigned int`, or a floating-point number.
     Number,

@@ -29,6 +29,7 @@ mod record;
 mod render;
 mod types;
 mod walk;
+mod writer;
 
 pub use btf::{Btf, TypeId};
 pub use enums::{Constant, Enum, EnumValue, EnumValues};
@@ -41,3 +42,4 @@ pub use pattern::Pattern;
 pub use types::{
     Array, DeclTag, Forward, Int, Section, SectionEntries, SectionEntry, Sized, Target, Type, TypeTag, Variable,
 };
+pub use writer::{NewMember, Writer};

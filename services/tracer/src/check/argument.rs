@@ -54,7 +54,8 @@ impl Checker<'_> {
             _ => None,
         };
         let (Some(wanted), Some(known)) = (record(wanted), self.argument_type(value).and_then(record)) else { return };
-        if wanted == known {
+        // A script may define a struct of the kernel's for itself.
+        if wanted.to_string() == known.to_string() {
             return;
         }
         let Arguments::Values(arguments) = &self.probe.arguments else { return };

@@ -3,9 +3,10 @@
 use super::Checker;
 use super::expression::{number, unknown};
 use crate::ast::{self, ExpressionKind as Ast, Function};
+use crate::diagnostic::Diagnostic;
 use crate::helper;
 use crate::source::Span;
-use crate::typed::{Expression, ExpressionKind, Source};
+use crate::typed::{Expression, ExpressionKind, Held, Source};
 use crate::types::{Access, Space, Type};
 
 /// Frames that a stack has where the script does not say, and at most, as in bpftrace.
@@ -23,6 +24,13 @@ impl Checker<'_> {
             (Function::Str, [pointer] | [pointer, _]) => self.str(pointer, arguments.get(1), span),
             (Function::Buf, [pointer] | [pointer, _]) => self.buf(pointer, arguments.get(1), span),
             (Function::Strncmp, [left, right, length]) => self.strncmp(left, right, length, span),
+            (Function::Strcontains, [text, part]) => self.strcontains(text, part, span),
+            (Function::Strftime, [format, time]) => self.strftime(format, time, span),
+            (Function::Pton, [address]) => self.pton(address, span),
+            (Function::Kaddr, [name]) => self.kaddr(name, span),
+            (Function::Cgroupid, [path]) => self.cgroupid(path, span),
+            (Function::Macaddr, [bytes]) => self.macaddr(bytes, span),
+            (Function::Len, [of]) => self.length(of, span),
             (Function::HasKey, [map, key]) => self.has_key(map, key, span),
             (Function::Nsecs, [] | [_]) => self.clock(arguments.first(), span),
             (Function::Kstack, _) => self.stack(Space::Kernel, arguments, span),
@@ -54,157 +62,47 @@ impl Checker<'_> {
                 };
                 Expression { span, ty: Type::Pointer { to, access }, kind: ExpressionKind::Retype(Box::new(pointer)) }
             }
-            (
-                Function::Count
-                | Function::Sum
-                | Function::Avg
-                | Function::Min
-                | Function::Max
-                | Function::Stats
-                | Function::Hist
-                | Function::Lhist,
-                _,
-            ) => {
-                let message = format!("`{}` gathers into a map: write `@x = {0}(…)`", function.name());
-                self.error("gather-place", message, span);
-                unknown(span)
-            }
-            (
-                Function::Printf
-                | Function::Errorf
-                | Function::Print
-                | Function::Clear
-                | Function::Zero
-                | Function::Exit
-                | Function::Time
-                | Function::Delete,
-                _,
-            ) => {
-                self.error("no-value", format!("`{}` has no value", function.name()), span);
-                unknown(span)
-            }
-            (
-                Function::Str
-                | Function::Buf
-                | Function::Strncmp
-                | Function::HasKey
-                | Function::Nsecs
-                | Function::Ksym
-                | Function::Reg
-                | Function::Ntop
-                | Function::Bswap
-                | Function::Kptr
-                | Function::Uptr,
-                given,
-            ) => {
-                let message = format!("`{}` does not take {} arguments", function.name(), given.len());
-                self.error("arguments", message, span);
-                unknown(span)
-            }
             _ => {
-                self.error("not-yet", format!("`{}` is not supported yet", function.name()), name_span);
+                self.cannot_be_called(function, arguments.len(), name_span, span);
                 unknown(span)
             }
         }
     }
 
-    fn str(&mut self, pointer: &ast::Expression, length: Option<&ast::Expression>, span: Span) -> Expression {
-        let pointer = self.expression(pointer);
-        let length = length.map(|length| self.integer(length));
-        let (max, length) = self.bounded(length);
-        let ty = Type::Text(max);
-        match pointer {
-            Expression { ty: Type::Unknown, .. } => unknown(span),
-            Expression { ty: Type::Text(_), .. } => pointer,
-            Expression {
-                ty: Type::Array(_, size),
-                kind: ExpressionKind::Memory { pointer, offset, access, .. },
-                ..
-            } => {
-                let ty = Type::Text(if size == 0 { max } else { max.min(size) });
-                text_at(*pointer, offset, access, length, ty, span)
+    /// Why a function has no value here.
+    fn cannot_be_called(&mut self, function: Function, given: usize, name_span: Span, span: Span) {
+        let name = function.name();
+        match function {
+            Function::Count
+            | Function::Sum
+            | Function::Avg
+            | Function::Min
+            | Function::Max
+            | Function::Stats
+            | Function::Hist
+            | Function::Lhist => {
+                self.error("gather-place", format!("`{name}` gathers into a map: write `@x = {name}(…)`"), span);
             }
-            pointer if pointer.ty.is_integral() => {
-                let access = match &pointer.ty {
-                    Type::Pointer { access, .. } => *access,
-                    _ => Access::Kernel,
-                };
-                text_at(pointer, 0, access, length, ty, span)
-            }
-            other => {
-                let message = format!("`str` takes a pointer, and this is `{}`", other.ty);
-                self.error("arguments", message, other.span);
-                unknown(span)
-            }
+            Function::Printf
+            | Function::Errorf
+            | Function::Print
+            | Function::Clear
+            | Function::Zero
+            | Function::Exit
+            | Function::Time
+            | Function::Join
+            | Function::Delete => self.error("no-value", format!("`{name}` has no value"), span),
+            Function::CgroupPath
+            | Function::Debugf
+            | Function::Path
+            | Function::PercpuKaddr
+            | Function::Strerror
+            | Function::Tseries
+            | Function::Uaddr
+            | Function::Unwatch
+            | Function::Usym => self.error("not-yet", format!("`{name}` is not supported yet"), name_span),
+            _ => self.error("arguments", format!("`{name}` does not take {given} arguments"), span),
         }
-    }
-
-    /// A length as written or computed: the room that it needs, and the length if it must be computed.
-    fn bounded(&mut self, length: Option<Expression>) -> (u32, Option<Box<Expression>>) {
-        let max = self.settings.max_strlen;
-        match length {
-            None => (max, None),
-            Some(Expression { kind: ExpressionKind::Int(length), span, .. }) => {
-                let Some(length) = u32::try_from(length).ok().filter(|length| *length > 0) else {
-                    self.error("arguments", "this length must be positive", span);
-                    return (max, None);
-                };
-                (length.min(max), None)
-            }
-            Some(length) => (max, Some(Box::new(length))),
-        }
-    }
-
-    fn buf(&mut self, pointer: &ast::Expression, length: Option<&ast::Expression>, span: Span) -> Expression {
-        let pointer = self.expression(pointer);
-        let length = length.map(|length| self.integer(length));
-        let (max, length) = self.bounded(length);
-        match pointer {
-            Expression { ty: Type::Unknown, .. } => unknown(span),
-            Expression { ref ty, kind: ExpressionKind::Memory { ref pointer, offset, access, .. }, .. }
-                if matches!(ty, Type::Array(..)) =>
-            {
-                let size = ty.size().min(max);
-                let moved = moved((**pointer).clone(), offset, access);
-                let kind = ExpressionKind::BytesAt { pointer: Box::new(moved), length };
-                Expression { span, ty: Type::Bytes(size), kind }
-            }
-            pointer if pointer.ty.is_integral() || matches!(pointer.kind, ExpressionKind::Text(_)) => {
-                let kind = ExpressionKind::BytesAt { pointer: Box::new(pointer), length };
-                Expression { span, ty: Type::Bytes(max), kind }
-            }
-            other => {
-                let message = format!("`buf` takes a pointer, and this is `{}`", other.ty);
-                self.error("arguments", message, other.span);
-                unknown(span)
-            }
-        }
-    }
-
-    fn strncmp(
-        &mut self,
-        left: &ast::Expression,
-        right: &ast::Expression,
-        length: &ast::Expression,
-        span: Span,
-    ) -> Expression {
-        let (left, right, length) = (self.expression(left), self.expression(right), self.integer(length));
-        for side in [&left, &right] {
-            if !matches!(side.ty, Type::Text(_) | Type::Unknown) {
-                let message = format!("`strncmp` takes texts, and this is `{}`", side.ty);
-                self.error("arguments", message, side.span);
-                return unknown(span);
-            }
-        }
-        let ExpressionKind::Int(count @ 0..) = length.kind else {
-            self.error("arguments", "this number must be written out", length.span);
-            return unknown(span);
-        };
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let (left, right) = (Box::new(left), Box::new(right));
-        // Zero where the texts are equal, as in C.
-        let kind = ExpressionKind::SameText { left, right, length: Some(count), negated: true };
-        Expression { span, ty: Type::INT64, kind }
     }
 
     fn has_key(&mut self, map: &ast::Expression, key: &ast::Expression, span: Span) -> Expression {
@@ -215,7 +113,7 @@ impl Checker<'_> {
         let map = self.map(&access.name);
         let key = self.expression(key);
         let entry = self.entry_of(map, Some(key), span);
-        Expression { span, ty: Type::Bool, kind: ExpressionKind::HasKey(entry) }
+        Expression { span, ty: Type::INT64, kind: ExpressionKind::HasKey(entry) }
     }
 
     fn clock(&mut self, name: Option<&ast::Expression>, span: Span) -> Expression {
@@ -283,28 +181,95 @@ impl Checker<'_> {
         let kind = ExpressionKind::Address { family: Box::new(family), bytes: Box::new(address) };
         Expression { span, ty: Type::Address, kind }
     }
-}
 
-fn moved(pointer: Expression, offset: i64, access: Access) -> Expression {
-    let span = pointer.span;
-    let ty = Type::Pointer { to: Box::new(Type::None), access };
-    if offset == 0 {
-        return Expression { ty, ..pointer };
+    /// `strftime("%H:%M:%S", nsecs)`: a point in time of the boot clock, written out when it is printed.
+    fn strftime(&mut self, format: &ast::Expression, time: &ast::Expression, span: Span) -> Expression {
+        let Some(format) = self.literal_text(format) else { return unknown(span) };
+        let time = self.integer(time);
+        if let ExpressionKind::Source(Source::Clock(clock)) = time.kind
+            && clock != helper::KTIME_GET_BOOT_NS
+        {
+            self.error("clock", "`strftime` takes nanoseconds of the boot clock, as `nsecs` gives them", time.span);
+            return unknown(span);
+        }
+        let ty = Type::Time(String::from_utf8_lossy(&format).into_owned());
+        Expression { span, ty, kind: ExpressionKind::Retype(Box::new(time)) }
     }
-    let offset = number(offset, Type::INT64, span);
-    let kind = ExpressionKind::Binary(crate::typed::Arithmetic::Add, Box::new(pointer), Box::new(offset));
-    Expression { span, ty, kind }
-}
 
-pub(super) fn text_at(
-    pointer: Expression,
-    offset: i64,
-    access: Access,
-    length: Option<Box<Expression>>,
-    ty: Type,
-    span: Span,
-) -> Expression {
-    let space = if access == Access::User { Space::User } else { Space::Kernel };
-    let kind = ExpressionKind::TextAt { pointer: Box::new(moved(pointer, offset, access)), space, length };
-    Expression { span, ty, kind }
+    /// `macaddr(pointer)`, or an array of six bytes.
+    fn macaddr(&mut self, bytes: &ast::Expression, span: Span) -> Expression {
+        let bytes = self.expression(bytes);
+        let (pointer, offset, access) = match bytes {
+            Expression { ty: Type::Unknown, .. } => return unknown(span),
+            Expression {
+                ty: Type::Array(_, 6), kind: ExpressionKind::Memory { pointer, offset, access, .. }, ..
+            } => (pointer, offset, access),
+            // Six characters are text where they are read.
+            Expression { ty: Type::Text(6), kind: ExpressionKind::TextAt { pointer, space, .. }, .. } => {
+                (pointer, 0, if space == Space::User { Access::User } else { Access::Kernel })
+            }
+            pointer if pointer.ty.is_integral() => {
+                let access = if matches!(pointer.ty, Type::Pointer { access: Access::User, .. }) {
+                    Access::User
+                } else {
+                    Access::Kernel
+                };
+                (Box::new(pointer), 0, access)
+            }
+            other => {
+                let message = format!("`macaddr` takes a pointer or six bytes, and this is `{}`", other.ty);
+                self.error("arguments", message, other.span);
+                return unknown(span);
+            }
+        };
+        Expression { span, ty: Type::Mac, kind: ExpressionKind::Memory { pointer, offset, access, bits: None } }
+    }
+
+    /// `len(@x)`, `len(kstack)`: how many entries, or frames.
+    fn length(&mut self, of: &ast::Expression, span: Span) -> Expression {
+        if let Ast::Map(access) = &of.kind
+            && access.key.is_none()
+        {
+            return self.map_length(access, span);
+        }
+        let of = self.expression(of);
+        match (&of.ty, &of.kind) {
+            (Type::Unknown, _) => unknown(span),
+            (Type::Stack(_, depth), ExpressionKind::Source(Source::Stack(space))) => {
+                let kind = ExpressionKind::Source(Source::Frames(*space, *depth));
+                Expression { span, ty: Type::INT64, kind }
+            }
+            (Type::Stack(..), _) => {
+                let error =
+                    Diagnostic::error("arguments", "a stack that was kept is known by its number only", of.span);
+                self.report(error.because("count its frames where it is taken: `len(kstack)`"));
+                unknown(span)
+            }
+            (other, _) => {
+                let message = format!("`len` takes a map or a stack, and this is `{other}`");
+                self.error("arguments", message, of.span);
+                unknown(span)
+            }
+        }
+    }
+
+    fn map_length(&mut self, access: &ast::MapAccess, span: Span) -> Expression {
+        let map = self.map(&access.name);
+        if self.last {
+            let message = match (self.held(map), self.key_type(map)) {
+                (None, _) => {
+                    self.undefined_map(map, access.span);
+                    None
+                }
+                (Some(_), None) => Some("has no keys"),
+                (Some(Held::Gathered(aggregate)), _) if aggregate.is_histogram() => Some("has an entry for each range"),
+                _ => None,
+            };
+            if let Some(message) = message {
+                let message = format!("`{}` {message}, so it has no length", self.map_name(map));
+                self.error("map-type", message, access.span);
+            }
+        }
+        Expression { span, ty: Type::INT64, kind: ExpressionKind::Length(map) }
+    }
 }

@@ -34,6 +34,9 @@ const HEADERS: &[(&str, i64)] = &[
 
 impl Checker<'_> {
     pub(super) fn constant(&mut self, name: &str, span: Span) -> Expression {
+        if let Some(value) = self.constants.get(name) {
+            return number(*value, Type::INT64, span);
+        }
         if let Some((_, value)) = HEADERS.iter().find(|(known, _)| *known == name) {
             return number(*value, Type::INT64, span);
         }

@@ -5,8 +5,8 @@ use super::map::widened;
 use crate::ast::{self, ExpressionKind as Ast};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
-use crate::typed::{Entry, Expression, ExpressionKind, Held, Stepping};
-use crate::types::Type;
+use crate::typed::{Entry, Expression, ExpressionKind, Held, MapId, Stepping};
+use crate::types::{Aggregate, Type};
 
 /// A number whose type is known.
 pub(super) fn number(value: i64, ty: Type, span: Span) -> Expression {
@@ -133,14 +133,13 @@ impl Checker<'_> {
 
     /// What a map's entry holds.
     pub(super) fn entry_value(&mut self, entry: Entry, span: Span) -> Expression {
-        let name = self.map_name(entry.map);
-        let ty = match self.held(entry.map) {
-            Some(Held::Values(ty)) => ty.clone(),
+        let ty = match self.held(entry.map).cloned() {
+            Some(Held::Values(ty)) => ty,
             Some(Held::Gathered(aggregate)) => {
-                let message =
-                    format!("`{name}` is of type `{}`, which is put together when it is printed", aggregate.name());
-                self.error("gathered-value", message, span);
-                Type::Unknown
+                return match self.total(entry.map, aggregate, span) {
+                    Some(ty) => Expression { span, ty, kind: ExpressionKind::Total(entry) },
+                    None => unknown(span),
+                };
             }
             None => Type::Unknown,
         };
@@ -148,6 +147,22 @@ impl Checker<'_> {
             self.undefined_map(entry.map, span);
         }
         Expression { span, ty, kind: ExpressionKind::Entry(entry) }
+    }
+
+    /// The type of what a map gathers as one number; where it is none, that was said.
+    pub(super) fn total(&mut self, map: MapId, aggregate: Aggregate, span: Span) -> Option<Type> {
+        let Some(ty) = aggregate.total() else {
+            let name = self.map_name(map);
+            let message = format!("`{name}` is of type `{}`, which is no single number", aggregate.name());
+            self.report(Diagnostic::error("gathered-value", message, span).because("print the whole map"));
+            return None;
+        };
+        if !self.has_helper("map_lookup_percpu_elem") {
+            let message = "this kernel's programs cannot read what other CPUs gathered";
+            self.report(Diagnostic::error("kernel-too-old", message, span).because("since Linux 5.19 they can"));
+            return None;
+        }
+        Some(ty)
     }
 
     fn conditional(

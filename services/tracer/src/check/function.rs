@@ -112,9 +112,7 @@ impl Checker<'_> {
             self.report(error.because("it has no kprobes either: it was built without `CONFIG_KPROBE_EVENTS`"));
             return Vec::new();
         }
-        let helper_tells =
-            self.environment.kernel().is_ok_and(|kernel| kernel.constant("BPF_FUNC_get_func_ip").is_ok());
-        if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !helper_tells) {
+        if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !self.has_helper("get_func_ip")) {
             let each = |(function, why)| self.by_kprobe(function, wanted, uses, why, span);
             targets.extend(rest.into_iter().filter_map(each));
         } else {

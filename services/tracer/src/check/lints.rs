@@ -99,7 +99,10 @@ impl Checker<'_> {
         // Within a condition it may be seldom enough.
         for statement in &probe.body {
             if let StatementKind::Send(output, _) = &statement.kind
-                && matches!(self.outputs.get(*output), Some(Output::Printf { .. } | Output::Value(_)))
+                && matches!(
+                    self.outputs.get(*output),
+                    Some(Output::Printf { .. } | Output::Value(_) | Output::Join { .. })
+                )
             {
                 let message = format!("`{}` fires very often, and this writes every time", probe.name);
                 let why = "output that finds no room is lost; count into a map, or filter";

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use synscope_btf::{Btf, Field, Named, Type as Kind, TypeId};
+use synscope_btf::{Btf, Field, Type as Kind, TypeId};
 
 use super::Checker;
 use super::expression::{number, unknown};
-use crate::ast::{self, Builtin, Measured, Tag, TypeKind, Variable};
+use crate::ast::{self, Builtin, Variable};
+use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::{Arithmetic, Expression, ExpressionKind};
 use crate::types::{Access, Record, Type};
@@ -73,6 +74,10 @@ impl Checker<'_> {
                 let pointer = Expression { span: place, ty: Type::Pointer { to, access }, kind };
                 (Box::new(pointer), 0, record, access)
             }
+            Expression { ty: Type::Record(ref record), .. } => {
+                let record = record.clone();
+                (Box::new(address_of(value)), 0, record, Access::Kernel)
+            }
             other => {
                 let message = format!("`{}` has no fields", other.ty);
                 self.error("no-fields", message, other.span);
@@ -101,6 +106,8 @@ impl Checker<'_> {
                 let (ty, access) = ((**to).clone(), *access);
                 read(ty, Box::new(value), 0, access, None, span)
             }
+            // As in bpftrace: `*kaddr("jiffies")`.
+            Type::Int { .. } => read(Type::UINT64, Box::new(value), 0, Access::Kernel, None, span),
             other => {
                 let message = format!("`{other}` does not point to a value");
                 self.error("not-a-pointer", message, value.span);
@@ -120,15 +127,23 @@ impl Checker<'_> {
                 kind: ExpressionKind::Memory { pointer, offset, access, .. },
                 ..
             } => {
-                if let ExpressionKind::Int(index) = index.kind
-                    && length > 0
-                    && !(0..i64::from(length)).contains(&index)
-                {
-                    let message = format!("the array has {length} elements, and this is number {index}");
-                    self.error("array-index", message, span);
+                if !self.is_element(&index, length, span) {
                     return unknown(span);
                 }
                 (*element, pointer, offset, access)
+            }
+            Expression { ty: Type::Array(ref element, length), .. } => {
+                if !matches!(index.kind, ExpressionKind::Int(_) if length > 0) {
+                    let message = "an element of a copy is taken by a number that is known here";
+                    let error = Diagnostic::error("array-index", message, index.span);
+                    self.report(error.because("take it where the array itself lies"));
+                    return unknown(span);
+                }
+                if !self.is_element(&index, length, span) {
+                    return unknown(span);
+                }
+                let element = (**element).clone();
+                (element, Box::new(address_of(value)), 0, Access::Kernel)
             }
             Expression { ty: Type::Pointer { ref to, access }, .. } if **to != Type::None => {
                 ((**to).clone(), Box::new(value), 0, access)
@@ -153,169 +168,23 @@ impl Checker<'_> {
         read(element, Box::new(Expression { span, ty, kind: moved }), offset, access, None, span)
     }
 
-    /// `(type)value`.
-    pub(super) fn cast(&mut self, ty: &ast::Type, value: &ast::Expression, span: Span) -> Expression {
-        let value = self.expression(value);
-        let ty = self.type_of(ty);
-        match (&value.ty, &ty) {
-            (Type::Unknown, _) | (_, Type::Unknown) => unknown(span),
-            (from, Type::Int { size, signed }) if from.is_integral() => {
-                if let ExpressionKind::Int(value) = value.kind {
-                    return number(narrowed(value, *size, *signed), ty, span);
-                }
-                Expression { span, ty, kind: ExpressionKind::Narrow(Box::new(value)) }
+    /// Whether an array has the element of this number, where both are known.
+    fn is_element(&mut self, index: &Expression, length: u32, span: Span) -> bool {
+        match index.kind {
+            ExpressionKind::Int(index) if length > 0 && !(0..i64::from(length)).contains(&index) => {
+                let message = format!("the array has {length} elements, and this is number {index}");
+                self.error("array-index", message, span);
+                false
             }
-            (from, Type::Bool) if from.is_integral() => {
-                let zero = number(0, Type::INT64, span);
-                let kind =
-                    ExpressionKind::Compare(crate::typed::Comparison::NotEqual, false, Box::new(value), Box::new(zero));
-                Expression { span, ty, kind }
-            }
-            (from, Type::Pointer { .. }) if from.is_integral() => {
-                self.argument_taken_for_another(&ty, &value);
-                let access = match (from, self.argument_type(&value)) {
-                    (Type::Pointer { access: Access::User, .. }, _) => Some(Access::User),
-                    // The verifier knows this argument as what the script takes it for.
-                    (_, Some(Type::Pointer { to, access })) if ty == Type::pointer((**to).clone()) => Some(*access),
-                    _ => None,
-                };
-                let ty = match (ty, access) {
-                    (Type::Pointer { to, .. }, Some(access)) => Type::Pointer { to, access },
-                    (other, _) => other,
-                };
-                Expression { span, ty, kind: ExpressionKind::Retype(Box::new(value)) }
-            }
-            (from, to) => {
-                let message = format!("`{from}` cannot become `{to}`");
-                self.error("cast", message, span);
-                unknown(span)
-            }
+            _ => true,
         }
-    }
-
-    /// A type as written.
-    pub(super) fn type_of(&mut self, ty: &ast::Type) -> Type {
-        match &ty.kind {
-            TypeKind::Named(name) => self.named_type(name, ty.span),
-            TypeKind::Tagged(tag, name) => {
-                let named = match tag {
-                    Tag::Struct => Named::Struct,
-                    Tag::Union => Named::Union,
-                    Tag::Enum => Named::Enum,
-                };
-                self.kernel_type(named, name, ty.span)
-            }
-            TypeKind::Pointer(to) => Type::pointer(self.type_of(to)),
-            TypeKind::Array(element, length) => {
-                let length = length.as_ref().map(|length| self.integer(length));
-                let length = match length.map(|length| length.kind) {
-                    Some(ExpressionKind::Int(length)) => u32::try_from(length).unwrap_or(0),
-                    _ => 0,
-                };
-                match &element.kind {
-                    TypeKind::Named(name) if name == "string" => Type::Text(length.max(1)),
-                    _ => Type::Array(Box::new(self.type_of(element)), length),
-                }
-            }
-            TypeKind::Record(_) | TypeKind::Enumeration(_) | TypeKind::Function(_) => {
-                self.error("type", "this type cannot be named here", ty.span);
-                Type::Unknown
-            }
-        }
-    }
-
-    fn named_type(&mut self, name: &str, span: Span) -> Type {
-        if let Some(ty) = integer_named(name) {
-            return ty;
-        }
-        match name {
-            "bool" | "_Bool" => Type::Bool,
-            "void" => Type::None,
-            "string" => Type::Text(self.settings.max_strlen),
-            _ => self.kernel_type(Named::Typedef, name, span),
-        }
-    }
-
-    fn kernel_type(&mut self, named: Named, name: &str, span: Span) -> Type {
-        let found = match self.environment.kernel() {
-            Ok(kernel) => kernel.find(named, name).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match found {
-            Ok(found) => type_of(&found.btf, found.id, Access::Kernel),
-            Err(reason) => {
-                self.error("unknown-type", reason, span);
-                Type::Unknown
-            }
-        }
-    }
-
-    fn measured(&mut self, of: &Measured) -> Type {
-        match of {
-            Measured::Type(ty) => self.type_of(ty),
-            Measured::Value(value) => match &value.kind {
-                // A lone name may be a typedef's.
-                ast::ExpressionKind::Identifier(name) => self.named_type(name, value.span),
-                _ => self.expression(value).ty,
-            },
-        }
-    }
-
-    pub(super) fn size_of(&mut self, of: &Measured, span: Span) -> Expression {
-        let ty = self.measured(of);
-        if ty == Type::Unknown {
-            return unknown(span);
-        }
-        number(ty.size().into(), Type::UINT64, span)
-    }
-
-    pub(super) fn offset_of(&mut self, of: &Measured, path: &[ast::Name], span: Span) -> Expression {
-        let mut ty = self.measured(of);
-        let mut bits = 0_u64;
-        for name in path {
-            let Type::Record(record) = &ty else {
-                if ty != Type::Unknown {
-                    let message = format!("`{ty}` has no fields");
-                    self.error("no-fields", message, name.span);
-                }
-                return unknown(span);
-            };
-            match record.btf.field(record.id, &name.text) {
-                Ok(field) => {
-                    bits += u64::from(field.bit_offset);
-                    ty = type_of(&record.btf, field.id, Access::Kernel);
-                }
-                Err(error) => {
-                    self.error("unknown-field", error.to_string(), name.span);
-                    return unknown(span);
-                }
-            }
-        }
-        number(i64::try_from(bits / 8).unwrap_or(0), Type::UINT64, span)
     }
 }
 
-/// Integer types by name: the language's own, and C's.
-fn integer_named(name: &str) -> Option<Type> {
-    let (size, signed) = match name {
-        "int8" | "int8_t" | "char" | "signed char" => (1, true),
-        "int16" | "int16_t" | "short" | "short int" => (2, true),
-        "int32" | "int32_t" | "int" | "signed" | "signed int" => (4, true),
-        "int64" | "int64_t" | "long" | "long int" | "long long" | "long long int" => (8, true),
-        "uint8" | "uint8_t" | "unsigned char" => (1, false),
-        "uint16" | "uint16_t" | "unsigned short" | "unsigned short int" => (2, false),
-        "uint32" | "uint32_t" | "unsigned" | "unsigned int" => (4, false),
-        "uint64" | "uint64_t" | "unsigned long" | "unsigned long int" | "unsigned long long" | "size_t" => (8, false),
-        _ => return None,
-    };
-    Some(Type::Int { size, signed })
-}
-
-/// A number as one of fewer bytes.
-pub(crate) fn narrowed(value: i64, size: u8, signed: bool) -> i64 {
-    let shift = 64 - 8 * u32::from(size.clamp(1, 8));
-    let left = value << shift;
-    if signed { left >> shift } else { (left.cast_unsigned() >> shift).cast_signed() }
+/// Where a value lies in the probe's own memory.
+pub(super) fn address_of(value: Expression) -> Expression {
+    let ty = Type::pointer(value.ty.clone());
+    Expression { span: value.span, ty, kind: ExpressionKind::AddressOf(Box::new(value)) }
 }
 
 /// A field of a struct or union.
@@ -334,8 +203,15 @@ fn read_field(
     // The bytes of the field's type in which the field lies.
     let unit = ty.size().max(1) * 8;
     let first = field.bit_offset / unit * unit;
-    let bits = (field.bit_offset - first, width);
-    read(ty, pointer, offset + i64::from(first / 8), access, Some(bits), span)
+    let before = field.bit_offset - first;
+    if before + width <= unit {
+        return read(ty, pointer, offset + i64::from(first / 8), access, Some((before, width)), span);
+    }
+    // In a packed struct it may lie over the border of two.
+    let (first, before) = (field.bit_offset / 8, field.bit_offset % 8);
+    let size = u8::try_from((before + width).div_ceil(8).next_power_of_two()).unwrap_or(8);
+    let ty = Type::Int { size, signed: ty.is_signed() };
+    read(ty, pointer, offset + i64::from(first), access, Some((before, width)), span)
 }
 
 /// A value in memory.
@@ -351,7 +227,7 @@ pub(crate) fn read(
     if let Type::Array(element, length @ 1..) = &ty
         && **element == (Type::Int { size: 1, signed: true })
     {
-        return super::call::text_at(*pointer, offset, access, None, Type::Text(*length), span);
+        return super::text::text_at(*pointer, offset, access, None, Type::Text(*length), span);
     }
     // Offsets beyond what an instruction holds are left to the helper.
     let access = match access {

@@ -6,25 +6,33 @@
 mod argument;
 mod builtin;
 mod call;
+mod cast;
 mod constants;
+mod definition;
 mod expression;
 mod function;
+mod known;
+mod layout;
 mod lints;
 mod map;
 mod memory;
+mod named;
 mod operator;
 mod output;
 mod probe;
 mod statement;
+mod text;
 mod uses;
 
-pub(crate) use memory::{narrowed, read};
+pub(crate) use cast::narrowed;
+pub(crate) use memory::read;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
-use synscope_btf::{BtfError, Kernel};
+use synscope_btf::{Btf, BtfError, Kernel};
 
 use crate::ast;
 use crate::attach;
@@ -51,6 +59,8 @@ pub struct Environment {
     pub parameters: Vec<String>,
     /// Settings from outside the script; its own `config` block counts more.
     pub settings: Settings,
+    /// The process of the command that is traced, `cpid`.
+    pub child: Option<u32>,
     kernel: OnceCell<Result<Kernel, BtfError>>,
     traceable: OnceCell<io::Result<Traceable>>,
     symbols: OnceCell<io::Result<Symbols>>,
@@ -85,9 +95,7 @@ const MAX_ROUNDS: usize = 32;
 pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
     let mut checker = Checker::new(environment);
     checker.config(program);
-    for definition in &program.definitions {
-        checker.definition(definition);
-    }
+    checker.define(program);
     let expanded = checker.expand(program);
     let fixed = std::mem::take(&mut checker.diagnostics);
     checker.incomplete = fixed.has_errors();
@@ -124,6 +132,9 @@ struct Checker<'e> {
     environment: &'e Environment,
     diagnostics: Diagnostics,
     settings: Settings,
+    /// Types that the script defines itself, on top of the kernel's; and constants of its enumerations.
+    own: Option<Arc<Btf>>,
+    constants: BTreeMap<String, i64>,
     maps: Vec<map::Known>,
     /// The types of variables, by probe and number.
     variables: BTreeMap<(usize, usize), Type>,
@@ -149,6 +160,8 @@ impl<'e> Checker<'e> {
             environment,
             diagnostics: Diagnostics::default(),
             settings: environment.settings.clone(),
+            own: None,
+            constants: BTreeMap::new(),
             maps: Vec::new(),
             variables: BTreeMap::new(),
             outputs: Vec::new(),
@@ -197,6 +210,11 @@ impl<'e> Checker<'e> {
         probes
     }
 
+    /// Whether the kernel's programs may call the helper of this name.
+    fn has_helper(&self, name: &str) -> bool {
+        self.environment.kernel().is_ok_and(|kernel| kernel.constant(&format!("BPF_FUNC_{name}")).is_ok())
+    }
+
     fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {
         self.report(Diagnostic::error(code, message, span));
     }
@@ -224,16 +242,6 @@ impl<'e> Checker<'e> {
                 }
             }
         }
-    }
-
-    fn definition(&mut self, definition: &ast::Definition) {
-        let span = match definition {
-            ast::Definition::Record(record) => record.span,
-            ast::Definition::Enumeration(enumeration) => enumeration.span,
-            ast::Definition::Typedef(typedef) => typedef.span,
-        };
-        let note = Diagnostic::note("definition-ignored", "types come from the running kernel", span);
-        self.report(note.because("types that a script defines itself are not used yet"));
     }
 
     fn attachment(&mut self, point: &ast::AttachPoint) -> Option<attach::Attachment> {

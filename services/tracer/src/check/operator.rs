@@ -95,6 +95,18 @@ impl Checker<'_> {
                 let kind = ExpressionKind::SameText { left, right, length: None, negated };
                 Expression { span, ty, kind }
             }
+            (Type::Array(..), Type::Array(..)) if left.ty.size() == right.ty.size() => {
+                let negated = match comparison {
+                    Comparison::Equal => false,
+                    Comparison::NotEqual => true,
+                    _ => {
+                        self.error("array-order", "arrays are equal or not; they have no order", operator_span);
+                        return unknown(span);
+                    }
+                };
+                let (left, right) = (Box::new(left), Box::new(right));
+                Expression { span, ty, kind: ExpressionKind::SameText { left, right, length: None, negated } }
+            }
             (a, b) if a.is_integral() && b.is_integral() => {
                 // A number as written takes the other side's sign.
                 let signed = both_signed(&left, &right);

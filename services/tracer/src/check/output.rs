@@ -1,15 +1,24 @@
 //! Calls for their effect: what is sent to user space, and what maps gather.
 
 use super::Checker;
+use super::expression::number;
+use super::memory::read;
+use super::text::text_at;
 use crate::ast::{self, ExpressionKind as Ast, Function};
 use crate::diagnostic::Diagnostic;
 use crate::format::{self, Format, Letter, Piece};
 use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind, Held, Output, Statement, StatementKind};
-use crate::types::{Aggregate, Type};
+use crate::types::{Access, Aggregate, Type};
 
 /// Bytes that one record of output has at most.
 const MAX_RECORD: u32 = 1 << 15;
+
+/// Texts that `join` takes at most, and the bytes of each, as in bpftrace.
+const MAX_JOINED: i64 = 16;
+const MAX_JOINED_TEXT: u32 = 1024;
+/// Bytes of a pointer.
+const POINTER: i64 = 8;
 
 /// Ranges that a linear histogram has at most, as in bpftrace.
 const MAX_LINEAR: i64 = 1000;
@@ -39,10 +48,15 @@ impl Checker<'_> {
                 self.send(output, Vec::new(), span)
             }
             Function::Exit => {
-                if let Some(code) = arguments.first() {
-                    self.error("not-yet", "exit codes are not supported yet", code.span);
-                }
-                self.send(Output::Exit, Vec::new(), span)
+                let code = match arguments {
+                    [] => number(0, Type::INT64, span),
+                    [code] => self.integer(code),
+                    [_, more, ..] => {
+                        self.error("arguments", "`exit` takes one code", more.span);
+                        return Some(nothing(span));
+                    }
+                };
+                self.send(Output::Exit, vec![code], span)
             }
             Function::Time => {
                 let format = match arguments {
@@ -58,6 +72,7 @@ impl Checker<'_> {
                 };
                 self.send(Output::Time(String::from_utf8_lossy(&format).into_owned()), Vec::new(), span)
             }
+            Function::Join => self.join(arguments, span),
             Function::Delete => self.delete(arguments, span),
             _ => return None,
         })
@@ -132,6 +147,31 @@ impl Checker<'_> {
         self.send(Output::Printf { format, error: function == Function::Errorf }, values, span)
     }
 
+    /// `join(args.argv)`: texts by their pointers, up to one that is null or empty.
+    fn join(&mut self, arguments: &[ast::Expression], span: Span) -> StatementKind {
+        let (array, separator) = match arguments {
+            [array] => (array, Some(b" ".to_vec())),
+            [array, separator] => (array, self.literal_text(separator)),
+            _ => {
+                self.error("arguments", "`join` takes an array of texts, and what stands between them", span);
+                return nothing(span);
+            }
+        };
+        let array = self.integer(array);
+        let Some(separator) = separator else { return nothing(span) };
+        let access = match &array.ty {
+            Type::Pointer { access, .. } => *access,
+            _ => Access::Kernel,
+        };
+        let size = self.settings.max_strlen.min(MAX_JOINED_TEXT);
+        let text = |index: i64| {
+            let pointer = Type::Pointer { to: Box::new(Type::None), access };
+            let pointer = read(pointer, Box::new(array.clone()), index * POINTER, access, None, span);
+            text_at(pointer, 0, access, None, Type::Text(size), span)
+        };
+        self.send(Output::Join { separator, size }, (0..MAX_JOINED).map(text).collect(), span)
+    }
+
     fn print(&mut self, arguments: &[ast::Expression], span: Span) -> StatementKind {
         let (first, numbers) = match arguments {
             [first, numbers @ ..] if numbers.len() <= 2 => (first, numbers),
@@ -153,7 +193,9 @@ impl Checker<'_> {
         let map = self.map(&access.name);
         if access.key.is_some() {
             // An entry's value, without its name.
-            if let Some(Held::Gathered(aggregate)) = self.held(map) {
+            if let Some(Held::Gathered(aggregate)) = self.held(map)
+                && aggregate.total().is_none()
+            {
                 let message = format!("entries of type `{}` are printed with their whole map", aggregate.name());
                 self.error("gathered-value", message, first.span);
                 return nothing(span);

@@ -76,10 +76,9 @@ impl Checker<'_> {
         let held = self.held(number).cloned();
         let ty = match (&held, self.key_type(number)) {
             (Some(Held::Values(value)), Some(key)) => Type::Tuple(vec![key.clone(), value.clone()]),
-            (Some(Held::Gathered(aggregate)), Some(_)) => {
-                let message = format!("loops over maps of type `{}` are not supported yet", aggregate.name());
-                self.error("not-yet", message, map.span);
-                return None;
+            (Some(Held::Gathered(aggregate)), Some(key)) => {
+                let key = key.clone();
+                Type::Tuple(vec![key, self.total(number, *aggregate, map.span)?])
             }
             (Some(_), None) => {
                 self.error("map-type", format!("`{name}` has no keys to go through"), map.span);

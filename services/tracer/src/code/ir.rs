@@ -212,10 +212,10 @@ pub struct Function {
     pub frame: u32,
 }
 
-impl Operation {
-    /// The value that it writes.
-    pub fn written(&self) -> Option<Value> {
-        match self {
+/// The value that an operation writes, as the operation itself is at hand: to read or to change.
+macro_rules! result {
+    ($operation:expr) => {
+        match $operation {
             Operation::Constant { to, .. }
             | Operation::MapValue { to, .. }
             | Operation::Copy { to, .. }
@@ -223,25 +223,26 @@ impl Operation {
             | Operation::Negate { to, .. }
             | Operation::Swap { to, .. }
             | Operation::Address { to, .. }
-            | Operation::Load { to, .. } => Some(*to),
-            Operation::Store { .. } => None,
-            Operation::AtomicAdd { before: to, .. } | Operation::Call { to, .. } => *to,
+            | Operation::Load { to, .. }
+            | Operation::AtomicAdd { before: Some(to), .. }
+            | Operation::Call { to: Some(to), .. } => Some(to),
+            Operation::Store { .. } | Operation::AtomicAdd { before: None, .. } | Operation::Call { to: None, .. } => {
+                None
+            }
         }
+    };
+}
+
+impl Operation {
+    /// The value that it writes.
+    pub fn written(&self) -> Option<Value> {
+        result!(self).copied()
     }
 
     /// Has it write another value.
     pub(super) fn write_to(&mut self, value: Value) {
-        match self {
-            Operation::Constant { to, .. }
-            | Operation::MapValue { to, .. }
-            | Operation::Copy { to, .. }
-            | Operation::Alu { to, .. }
-            | Operation::Negate { to, .. }
-            | Operation::Swap { to, .. }
-            | Operation::Address { to, .. }
-            | Operation::Load { to, .. } => *to = value,
-            Operation::Store { .. } => {}
-            Operation::AtomicAdd { before: to, .. } | Operation::Call { to, .. } => *to = Some(value),
+        if let Some(to) = result!(self) {
+            *to = value;
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::perf::{PerfEvent, open_perf_event};
 use super::sys::{link_functions, open_raw_tracepoint};
+use crate::cpus;
 use crate::target::{KernelFunction, Period, Target, Way};
 
 /// Attaches a program. It is detached when what this gives is closed.
@@ -22,7 +23,7 @@ pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec
                 Period::Every(nanoseconds) => PerfEvent::ClockPeriod(nanoseconds),
                 Period::Rate(rate) => PerfEvent::ClockRate(rate),
             };
-            let mut cpus = online_cpus()?;
+            let mut cpus = cpus::online()?;
             if !every_cpu {
                 cpus.truncate(1);
             }
@@ -62,16 +63,4 @@ pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec
 /// Whether the kernel has a function that it does not let be probed: probes themselves run it, or several are called so.
 fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT | libc::EADDRNOTAVAIL | libc::EILSEQ))
-}
-
-/// The numbers of the CPUs that run now.
-fn online_cpus() -> io::Result<Vec<i32>> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let mut cpus = Vec::new();
-    for range in text.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let number = |text: &str| text.parse::<i32>().map_err(io::Error::other);
-        cpus.extend(number(first)?..=number(last)?);
-    }
-    Ok(cpus)
 }

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
 
 use super::LoadError;
 use super::ring::Ring;
 use super::sys::{Sized, create_map};
+use crate::cpus;
 use crate::plan::{MapKind, MapPlan};
 
 /// A map in the kernel.
@@ -41,7 +41,7 @@ impl LoadedMap {
 
     fn sized(&self) -> Sized<'_> {
         let value = self.plan.value as usize;
-        let value = if self.is_per_cpu() { value.next_multiple_of(8) * possible_cpus() } else { value };
+        let value = if self.is_per_cpu() { value.next_multiple_of(8) * cpus::possible() } else { value };
         Sized { map: self.as_fd(), key: self.plan.key as usize, value }
     }
 
@@ -109,15 +109,4 @@ impl LoadedMap {
         let part = if self.is_per_cpu() { (self.plan.value as usize).next_multiple_of(8) } else { value.len() };
         value.chunks_exact(part.max(1))
     }
-}
-
-/// CPUs that the kernel keeps values for: all that may ever be there.
-fn possible_cpus() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        // `0-3` or `0`: the last number is that of the last CPU.
-        let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-        let last = text.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<usize>().ok());
-        last.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |last| last + 1)
-    })
 }

@@ -7,7 +7,7 @@ use super::{Home, Lowerer};
 use crate::code::ir::{Argument, Base, End, Operand, Value};
 use crate::code::{Builder, Compare, Width};
 use crate::helper;
-use crate::typed::{Statement, StatementKind};
+use crate::typed::{Held, Statement, StatementKind};
 use crate::types::Type;
 
 /// What functions of a probe need of it, in the probe's frame.
@@ -68,6 +68,20 @@ impl Lowerer<'_> {
         self.builder.switch_to(after);
     }
 
+    /// How many entries a map has: the kernel tells how many it called a function for.
+    pub(super) fn map_length(&mut self, map: usize) -> Operand {
+        let mut nothing = Builder::new(4);
+        nothing.end(End::Return(0));
+        self.functions.push(Some(nothing.finish(0)));
+        let arguments = vec![
+            Argument::Map(self.places.own(map)),
+            Argument::Function(self.functions.len() - 1),
+            Operand::Number(0).into(),
+            Operand::Number(0).into(),
+        ];
+        self.builder.call(helper::FOR_EACH_MAP_ELEM, arguments).into()
+    }
+
     /// The probe's frame, as the current function knows it.
     fn frame(&self) -> Base {
         // The probe itself has one argument; what the kernel calls for an entry has it as its fourth.
@@ -126,11 +140,14 @@ impl Lowerer<'_> {
         let Some(Home::Memory(to)) = self.variables.get(variable).copied() else { return };
         let Some(known) = self.script.maps.get(map) else { return };
         let key_room = known.key.as_ref().map_or(0, Type::room);
-        let value_room = match &known.value {
-            crate::typed::Held::Values(ty) => ty.room(),
-            crate::typed::Held::Gathered(aggregate) => aggregate.room(),
-        };
         self.copy(Place { base: Base::Value(key), offset: 0 }, to, key_room);
-        self.copy(Place { base: Base::Value(value), offset: 0 }, to.at(key_room), value_room);
+        let behind = to.at(key_room);
+        match &known.value {
+            Held::Values(ty) => self.copy(Place { base: Base::Value(value), offset: 0 }, behind, ty.room()),
+            Held::Gathered(_) => {
+                let total = self.total_at(map, to);
+                self.builder.store(behind.base, behind.offset, Width::Eight, total);
+            }
+        }
     }
 }

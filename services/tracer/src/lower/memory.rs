@@ -1,7 +1,7 @@
 //! Memory for what is longer than a number: on the stack if it is short, else in the arena; and how it is filled.
 
 use super::{Home, Lowerer};
-use crate::code::ir::{Argument, Base, Operand, Value};
+use crate::code::ir::{Argument, Base, Operand, Operation, Value};
 use crate::code::{Compare, Width};
 use crate::helper;
 use crate::typed::{Expression, ExpressionKind, Source};
@@ -131,6 +131,13 @@ impl Lowerer<'_> {
                 self.builder.store(to.base, to.offset, Width::Eight, number);
             }
             ExpressionKind::Text(text) => self.write_text(text, to, room, fill),
+            // A number as an array of its bytes; what is behind them is zero.
+            ExpressionKind::Retype(inner) => {
+                let number = self.number(inner);
+                let size = u8::try_from(value.ty.size()).unwrap_or(8);
+                let number = self.narrow(number, &Type::Int { size, signed: false });
+                self.builder.store(to.base, to.offset, Width::Eight, number);
+            }
             ExpressionKind::Source(Source::Comm) => {
                 if fill == Fill::Zeroes {
                     // Kernels 6.0 to 6.2 write nothing behind the name's end (`bpf_get_current_comm`).
@@ -195,6 +202,24 @@ impl Lowerer<'_> {
         self.builder.at(outside);
     }
 
+    /// Where a value lies for as long as the statement runs; a variable's own place.
+    pub(super) fn own_place(&mut self, value: &Expression) -> Place {
+        match &value.kind {
+            ExpressionKind::Variable(variable) => match self.variables.get(*variable) {
+                Some(Home::Cell(place)) => *place,
+                _ => self.place(value),
+            },
+            _ => self.place(value),
+        }
+    }
+
+    pub(super) fn address_of(&mut self, value: &Expression) -> Operand {
+        let place = self.own_place(value);
+        let to = self.builder.value();
+        self.builder.push(Operation::Address { to, base: place.base, offset: place.offset });
+        to.into()
+    }
+
     /// A pointer's value and so many bytes more.
     pub(super) fn address(&mut self, pointer: &Expression, offset: i64) -> Operand {
         let pointer = self.number(pointer);
@@ -228,10 +253,16 @@ impl Lowerer<'_> {
                 let size = self.builder.number(size.into());
                 self.builder.call_only(helper, vec![to.argument(), size.into(), from.into()]);
             }
-            _ => {
+            _ if bytes.ty.is_number() => {
                 let number = self.number(bytes);
                 self.builder.store(to.base, to.offset, Width::Eight, number);
                 self.zero(to.at(8), 8);
+            }
+            _ => {
+                let from = self.place(bytes);
+                let room = bytes.ty.room();
+                self.copy(from, to, room);
+                self.zero(to.at(room), 16 - room.min(16));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Numbers are values. Everything longer lives in memory and is written straight to where it is needed: into the key of
 //! a map, or into the record on its way to user space.
 
+mod arithmetic;
 mod for_map;
 mod gather;
 mod memory;
@@ -10,6 +11,7 @@ mod number;
 mod output;
 mod statement;
 mod text;
+mod total;
 mod truth;
 
 use crate::code::ir::{Argument, Base, BlockId, End, Function, Operand, Operation, Value};

@@ -6,7 +6,7 @@ use crate::code::ir::{Argument, Base, Operand, Operation, Value};
 use crate::code::{Alu, Compare, Width};
 use crate::helper;
 use crate::plan::counter;
-use crate::typed::{Arithmetic, Entry, Expression, ExpressionKind, Source, Stepping, Unary};
+use crate::typed::{Entry, Expression, ExpressionKind, Source, Stepping, Unary};
 use crate::types::{Access, Space, Type};
 
 /// Has a helper that keeps stacks take the process' (`BPF_F_USER_STACK`).
@@ -30,6 +30,7 @@ impl Lowerer<'_> {
                 _ => Operand::Number(0),
             },
             ExpressionKind::Entry(entry) => self.entry(entry),
+            ExpressionKind::Total(entry) => self.total(entry),
             ExpressionKind::Source(source) => {
                 let number = self.source(*source);
                 match (source, &value.ty) {
@@ -41,12 +42,23 @@ impl Lowerer<'_> {
                     _ => number,
                 }
             }
-            ExpressionKind::Unary(operation, operand) => self.unary(*operation, operand),
+            ExpressionKind::Unary(Unary::Invert, operand) => {
+                let number = self.number(operand);
+                self.builder.alu(Alu::Xor, number, Operand::Number(-1))
+            }
+            ExpressionKind::Unary(Unary::Negate, operand) => {
+                let number = self.number(operand);
+                let from = self.builder.in_value(number);
+                self.negate(from)
+            }
             ExpressionKind::Binary(operation, left, right) => {
                 self.binary(*operation, left, right, value.ty.is_signed())
             }
+            ExpressionKind::Length(map) => self.map_length(*map),
+            ExpressionKind::Contains { text, part } => self.contains(text, part),
             ExpressionKind::Compare(..)
             | ExpressionKind::Logical { .. }
+            | ExpressionKind::Unary(Unary::Not, _)
             | ExpressionKind::SameText { .. }
             | ExpressionKind::HasKey(_) => self.truth(value),
             ExpressionKind::Conditional(condition, then, otherwise) => {
@@ -67,6 +79,7 @@ impl Lowerer<'_> {
                 self.narrow(number, &value.ty)
             }
             ExpressionKind::Retype(inner) => self.number(inner),
+            ExpressionKind::AddressOf(of) => self.address_of(of),
             ExpressionKind::Element(tuple, _) if !tuple.ty.is_number() => {
                 let place = self.place(value);
                 Operand::Value(self.builder.load(place.base, place.offset, Width::Eight))
@@ -146,11 +159,33 @@ impl Lowerer<'_> {
                 let arguments = vec![Operand::Value(self.context).into(), stacks, Operand::Number(flags).into()];
                 Operand::Value(self.builder.call(helper::GET_STACKID, arguments))
             }
+            Source::Frames(space, depth) => self.frames(space, depth),
             Source::FunctionAddress => {
                 Operand::Value(self.builder.call(helper::GET_FUNC_IP, vec![Operand::Value(self.context).into()]))
             }
             Source::Comm => Operand::Number(0),
         }
+    }
+
+    /// How many frames a stack has: each is an address of eight bytes.
+    fn frames(&mut self, space: Space, depth: u32) -> Operand {
+        let size = depth * 8;
+        let place = self.memory.reserve(size, self.arena);
+        let flags = if space == Space::User { USER_STACK } else { 0 };
+        let size = self.builder.number(size.into());
+        let arguments =
+            vec![Operand::Value(self.context).into(), place.argument(), size.into(), Operand::Number(flags).into()];
+        let bytes = self.builder.call(helper::GET_STACK, arguments);
+        let result = self.builder.value();
+        self.builder.assign(result, Operand::Number(0));
+        let (some, done) = (self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::GreaterSigned, bytes.into(), Operand::Number(0), some, done);
+        self.builder.switch_to(some);
+        let count = self.builder.alu(Alu::ShiftRight, bytes.into(), Operand::Number(3));
+        self.builder.assign(result, count);
+        self.builder.jump(done);
+        self.builder.switch_to(done);
+        result.into()
     }
 
     /// A number as one of fewer bytes.
@@ -170,107 +205,6 @@ impl Lowerer<'_> {
                 self.builder.alu(right, left, shift)
             }
         }
-    }
-
-    fn unary(&mut self, operation: Unary, operand: &Expression) -> Operand {
-        match operation {
-            Unary::Not => {
-                let result = self.builder.value();
-                let number = self.number(operand);
-                let (zero, other, done) = (self.builder.block(), self.builder.block(), self.builder.block());
-                self.builder.branch(Compare::Equal, number, Operand::Number(0), zero, other);
-                for (block, number) in [(zero, 1), (other, 0)] {
-                    self.builder.switch_to(block);
-                    self.builder.assign(result, Operand::Number(number));
-                    self.builder.jump(done);
-                }
-                self.builder.switch_to(done);
-                result.into()
-            }
-            Unary::Invert => {
-                let number = self.number(operand);
-                self.builder.alu(Alu::Xor, number, Operand::Number(-1))
-            }
-            Unary::Negate => {
-                let number = self.number(operand);
-                let from = self.builder.in_value(number);
-                self.negate(from)
-            }
-        }
-    }
-
-    fn negate(&mut self, from: Value) -> Operand {
-        let to = self.builder.value();
-        self.builder.push(Operation::Negate { to, from });
-        to.into()
-    }
-
-    fn binary(&mut self, operation: Arithmetic, left: &Expression, right: &Expression, signed: bool) -> Operand {
-        let (left, right) = self.both(left, right);
-        let alu = match operation {
-            Arithmetic::Add => Alu::Add,
-            Arithmetic::Subtract => Alu::Subtract,
-            Arithmetic::Multiply => Alu::Multiply,
-            Arithmetic::And => Alu::And,
-            Arithmetic::Or => Alu::Or,
-            Arithmetic::Xor => Alu::Xor,
-            Arithmetic::Divide | Arithmetic::Modulo if signed => {
-                return self.divide_signed(operation == Arithmetic::Divide, left, right);
-            }
-            Arithmetic::Divide => Alu::Divide,
-            Arithmetic::Modulo => Alu::Modulo,
-            Arithmetic::ShiftLeft | Arithmetic::ShiftRight => {
-                // The machine takes the lowest six bits; the verifier refuses a larger number that it knows.
-                let count = match right {
-                    Operand::Number(count) => Operand::Number(count & 63),
-                    value @ Operand::Value(_) => value,
-                };
-                let alu = match (operation, signed) {
-                    (Arithmetic::ShiftLeft, _) => Alu::ShiftLeft,
-                    (_, true) => Alu::ShiftRightSigned,
-                    (_, false) => Alu::ShiftRight,
-                };
-                return self.builder.alu(alu, left, count);
-            }
-        };
-        self.builder.alu(alu, left, right)
-    }
-
-    /// Division as in C: the machine's own has no signs. The quotient is negative where one of the two is, the rest
-    /// where the dividend is.
-    fn divide_signed(&mut self, quotient: bool, left: Operand, right: Operand) -> Operand {
-        let dividend = self.builder.in_value(left);
-        let absolute = self.absolute(dividend);
-        let divisor = match right {
-            Operand::Number(number) => Operand::Number(number.saturating_abs()),
-            Operand::Value(value) => self.absolute(value),
-        };
-        let operation = if quotient { Alu::Divide } else { Alu::Modulo };
-        let plain = self.builder.alu(operation, absolute, divisor);
-        let sign = if quotient { self.builder.alu(Alu::Xor, left, right) } else { dividend.into() };
-        let result = self.builder.value();
-        self.builder.assign(result, plain);
-        let (negative, done) = (self.builder.block(), self.builder.block());
-        self.builder.branch(Compare::LessSigned, sign, Operand::Number(0), negative, done);
-        self.builder.switch_to(negative);
-        let negated = self.negate(result);
-        self.builder.assign(result, negated);
-        self.builder.jump(done);
-        self.builder.switch_to(done);
-        result.into()
-    }
-
-    fn absolute(&mut self, value: Value) -> Operand {
-        let result = self.builder.value();
-        self.builder.assign(result, value.into());
-        let (negative, done) = (self.builder.block(), self.builder.block());
-        self.builder.branch(Compare::LessSigned, result.into(), Operand::Number(0), negative, done);
-        self.builder.switch_to(negative);
-        let negated = self.negate(result);
-        self.builder.assign(result, negated);
-        self.builder.jump(done);
-        self.builder.switch_to(done);
-        result.into()
     }
 
     fn step_variable(&mut self, variable: usize, stepping: Stepping) -> Operand {
@@ -359,7 +293,14 @@ impl Lowerer<'_> {
         bits: Option<(u32, u32)>,
     ) -> Operand {
         let width = Width::of(ty.size()).unwrap_or(Width::Eight);
-        let word = if let (Access::Direct, Ok(offset)) = (access, i16::try_from(offset)) {
+        let own = match &pointer.kind {
+            ExpressionKind::AddressOf(of) => u32::try_from(offset).ok().map(|offset| (of, offset)),
+            _ => None,
+        };
+        let word = if let Some((of, offset)) = own.filter(|(_, offset)| offset.is_multiple_of(width.bytes())) {
+            let place = self.own_place(of).at(offset);
+            self.builder.load(place.base, place.offset, width).into()
+        } else if let (Access::Direct, Ok(offset)) = (access, i16::try_from(offset)) {
             let base = self.number(pointer);
             let base = self.builder.in_value(base);
             self.read_directly(base, offset, width)

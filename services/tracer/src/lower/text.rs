@@ -2,7 +2,7 @@
 
 use super::Lowerer;
 use super::memory::{Fill, Place};
-use crate::code::ir::{BlockId, Operand};
+use crate::code::ir::{Base, BlockId, Operand, Operation, Value};
 use crate::code::{Alu, Compare, Width};
 use crate::helper;
 use crate::typed::{Expression, ExpressionKind};
@@ -146,4 +146,93 @@ impl Lowerer<'_> {
         }
         self.builder.jump(same);
     }
+
+    /// Whether a text is somewhere in another, as 1 or 0. At each place where it may begin all bytes are compared before
+    /// anything is decided: branches cost the verifier more than loads.
+    pub(super) fn contains(&mut self, text: &Expression, part: &Expression) -> Operand {
+        let whole = text.ty.size();
+        // What is looked for, and at how many places it may begin.
+        let (sought, places) = match &part.kind {
+            ExpressionKind::Text(bytes) => {
+                (Sought::Known(bytes), whole.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
+            }
+            _ => (Sought::Read(self.place(part), part.ty.size().saturating_sub(1)), whole),
+        };
+        let length = match &sought {
+            Sought::Known(bytes) => u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            Sought::Read(_, length) => *length,
+        };
+        // The last places look behind the text.
+        let own = text.ty.room();
+        let room = own.max((whole + length).next_multiple_of(8));
+        let place = self.memory.reserve(room, self.arena);
+        self.write(text, place, Fill::Zeroes);
+        self.zero(place.at(own), room - own);
+        let (start, at, result) = (self.builder.value(), self.builder.value(), self.builder.value());
+        self.builder.push(Operation::Address { to: start, base: place.base, offset: place.offset });
+        self.builder.assign(at, Operand::Number(0));
+        self.builder.assign(result, Operand::Number(0));
+        let (head, look, found, next, done) = (
+            self.builder.block(),
+            self.builder.block(),
+            self.builder.block(),
+            self.builder.block(),
+            self.builder.block(),
+        );
+        self.builder.jump(head);
+        self.builder.switch_to(head);
+        let places = self.builder.number(places.into());
+        self.builder.branch(Compare::Less, at.into(), places, look, done);
+        self.builder.switch_to(look);
+        let here = self.builder.alu(Alu::Add, start.into(), at.into());
+        let here = self.builder.in_value(here);
+        let difference = self.difference(here, &sought, length);
+        self.builder.branch(Compare::Equal, difference, Operand::Number(0), found, next);
+        self.builder.switch_to(found);
+        self.builder.assign(result, Operand::Number(1));
+        self.builder.jump(done);
+        self.builder.switch_to(next);
+        let more = self.builder.alu(Alu::Add, at.into(), Operand::Number(1));
+        self.builder.assign(at, more);
+        self.builder.jump(head);
+        self.builder.switch_to(done);
+        result.into()
+    }
+
+    /// Zero if the bytes from an address on are those that are sought.
+    fn difference(&mut self, here: Value, sought: &Sought<'_>, length: u32) -> Operand {
+        let mut all = Operand::Number(0);
+        // 1 until what is sought has ended, then 0.
+        let mut goes_on = Operand::Number(1);
+        for index in 0..length {
+            let offset = i16::try_from(index).unwrap_or(i16::MAX);
+            let byte = self.builder.load(Base::Value(here), offset, Width::One);
+            let differs = match sought {
+                Sought::Known(bytes) => {
+                    let wanted = bytes.get(index as usize).copied().unwrap_or(0);
+                    self.builder.alu(Alu::Xor, byte.into(), Operand::Number(wanted.into()))
+                }
+                Sought::Read(place, _) => {
+                    let wanted = place.at(index);
+                    let wanted = self.builder.load(wanted.base, wanted.offset, Width::One);
+                    // A mask of all ones would be handier, but the verifier follows what comes of both of its values.
+                    let letter = self.builder.alu(Alu::Add, wanted.into(), Operand::Number(255));
+                    let letter = self.builder.alu(Alu::ShiftRight, letter, Operand::Number(8));
+                    goes_on = self.builder.alu(Alu::And, letter, goes_on);
+                    let differs = self.builder.alu(Alu::Xor, byte.into(), wanted.into());
+                    self.builder.alu(Alu::Multiply, differs, goes_on)
+                }
+            };
+            all = self.builder.alu(Alu::Or, differs, all);
+        }
+        all
+    }
+}
+
+/// What is looked for in a text.
+enum Sought<'e> {
+    /// These bytes.
+    Known(&'e [u8]),
+    /// Up to so many bytes from there, up to the first zero.
+    Read(Place, u32),
 }

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::stack;
 use super::symbols::Symbols;
 use super::value::Value;
+use super::{clock, layout, stack};
 use crate::load::Loaded;
 use crate::types::{Space, Type};
 
@@ -48,9 +48,9 @@ impl Decoder<'_> {
                 let bytes: Vec<String> = bytes.iter().take(6).map(|byte| format!("{byte:02X}")).collect();
                 Value::Text(bytes.join(":").into_bytes())
             }
+            Type::Time(format) => Value::Text(clock::since_boot(format, first)),
             Type::Array(..) | Type::Record(_) => {
-                let size = ty.size() as usize;
-                Value::Bytes(bytes.get(..size).unwrap_or_default().to_vec())
+                layout::decode(ty, bytes.get(..ty.size() as usize).unwrap_or_default())
             }
             _ => Value::Unsigned(first),
         }

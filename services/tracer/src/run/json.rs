@@ -41,6 +41,7 @@ impl<O: Write, E: Write> Sink for Json<O, E> {
             Report::Map(snapshot, _) if snapshot.is_empty() => Ok(()),
             Report::Map(snapshot, shown) => self.message(kind(&snapshot), &map(&snapshot, shown)),
             Report::Time(text) => self.message("time", &quoted(text.as_bytes())),
+            Report::Joined(text) => self.message("join", &quoted(&text)),
             Report::Lost(records) => self.message("lost_events", &format!(r#"{{"events": {records}}}"#)),
             Report::Ending => write!(self.out, "\n\n"),
         }
@@ -103,7 +104,13 @@ fn value(it: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Text(text) => quoted(text),
         Value::Bytes(bytes) => quoted(escaped(bytes, true).as_bytes()),
-        Value::Tuple(items) => format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(",")),
+        Value::Record(members) => {
+            let one = |(name, it): &(String, Value)| format!("{}: {}", quoted(name.as_bytes()), value(it));
+            format!("{{ {} }}", members.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
+        Value::Tuple(items) | Value::List(items) => {
+            format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(","))
+        }
     }
 }
 
@@ -112,7 +119,8 @@ fn gathered(aggregate: Aggregate, it: &Gathered, divisor: u64) -> String {
     match aggregate {
         Aggregate::Average { .. } => (it.average() / divisor).to_string(),
         Aggregate::Stats { .. } => {
-            let (count, average, total) = (it.count, it.average() / divisor, it.total / divisor);
+            // Only the average is divided, as in bpftrace.
+            let (count, average, total) = (it.count, it.average() / divisor, it.total);
             format!(r#"{{"count": {count}, "average": {average}, "total": {total}}}"#)
         }
         _ => (it.total / divisor).to_string(),

@@ -1,14 +1,15 @@
 //! A trace while it runs: attaches it, hands on what comes of it, and ends it as bpftrace does.
 
+mod clock;
 mod decode;
 mod histogram;
 mod json;
+mod layout;
 mod printf;
 mod snapshot;
 mod stack;
 mod symbols;
 mod text;
-mod time;
 mod value;
 
 use std::io;
@@ -20,6 +21,7 @@ use crate::lower::Lowered;
 use crate::plan;
 use crate::target::Target;
 use crate::typed::{Held, MapId, Output, Script};
+use crate::types::Aggregate;
 use decode::Decoder;
 use symbols::Symbols;
 
@@ -56,6 +58,8 @@ pub enum Report {
     Map(Snapshot, Shown),
     /// The time of day, in the script's format.
     Time(String),
+    /// Texts that `join` puts on a line.
+    Joined(Vec<u8>),
     /// So many records found no room on their way since this was last said.
     Lost(u64),
     /// It is over: what follows are its maps.
@@ -72,6 +76,15 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// As bpftrace has it: all stats are shown, and linear histograms are not divided.
+    fn of(self, entries: &Entries) -> Self {
+        match entries {
+            Entries::Gathered(Aggregate::Stats { .. }, _) => Self { top: 0, ..self },
+            Entries::Histograms(Aggregate::Linear { .. }, _) => Self { divisor: 0, ..self },
+            _ => self,
+        }
+    }
+
     /// The largest entries, which stand last.
     pub fn largest<T>(self, entries: &[T]) -> &[T] {
         let top = usize::try_from(self.top).unwrap_or(usize::MAX);
@@ -102,6 +115,15 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
+/// How a trace ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The code that the script exits with; 0 where it names none.
+    pub code: u8,
+    /// What was lost.
+    pub losses: Losses,
+}
+
 /// What a trace lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Losses {
@@ -115,7 +137,7 @@ pub struct Losses {
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs a script until it exits or `stop` is set.
-pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Losses, RunError> {
+pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Ended, RunError> {
     let mut trace = Trace::begin(script, lowered, sink)?;
     while !trace.exited() && !stop.load(Ordering::Relaxed) {
         if trace.carry(sink)? == 0 && !trace.exited() {
@@ -123,6 +145,13 @@ pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &Atomi
         }
     }
     trace.end(sink)
+}
+
+/// Attaches a script and detaches it again, without running any of it on purpose.
+pub fn dry_run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<(), RunError> {
+    drop(Trace::new(script, lowered, sink, false)?);
+    sink.take(Report::Ending)?;
+    Ok(sink.flush()?)
 }
 
 /// A script that is attached. All that it made in the kernel goes when this goes.
@@ -133,23 +162,31 @@ pub struct Trace<'s> {
     links: Attached,
     symbols: Symbols,
     exited: bool,
+    /// What the script exits with.
+    code: Option<u8>,
     lost: u64,
 }
 
 impl<'s> Trace<'s> {
     /// Loads and attaches a script, and runs its `BEGIN`.
     pub fn begin(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<Self, RunError> {
+        Self::new(script, lowered, sink, true)
+    }
+
+    fn new(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink, begin: bool) -> Result<Self, RunError> {
         let loaded = Loaded::new(script, lowered)?;
         sink.take(Report::Attaching(script.probes.iter().map(|probe| probe.target.places()).sum()))?;
         sink.flush()?;
-        loaded.run(script, |target| matches!(target, Target::Begin))?;
+        if begin {
+            loaded.run(script, |target| matches!(target, Target::Begin))?;
+        }
         let links = loaded.attach(script)?;
         for (probe, functions) in &links.refused {
             sink.take(Report::Unprobed { probe: probe.clone(), functions: *functions })?;
         }
         sink.take(Report::Attached)?;
         sink.flush()?;
-        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, lost: 0 })
+        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, code: None, lost: 0 })
     }
 
     /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.
@@ -162,6 +199,10 @@ impl<'s> Trace<'s> {
             records.push(record.to_vec());
             !exited
         });
+        if exited && let Some(record) = records.last() {
+            // As much of it as the process' parent sees.
+            self.code.get_or_insert(record.get(8).copied().unwrap_or(0));
+        }
         for record in records {
             self.record(&record, sink)?;
         }
@@ -192,7 +233,7 @@ impl<'s> Trace<'s> {
     }
 
     /// Detaches, runs the script's `END`, and hands on what is left and the maps.
-    pub fn end(mut self, sink: &mut dyn Sink) -> Result<Losses, RunError> {
+    pub fn end(mut self, sink: &mut dyn Sink) -> Result<Ended, RunError> {
         self.links.detach();
         // What was sent until the last probe was detached still counts, unless the script said that it is done.
         if !self.exited {
@@ -209,7 +250,7 @@ impl<'s> Trace<'s> {
             }
         }
         sink.flush()?;
-        Ok(self.losses()?)
+        Ok(Ended { code: self.code.unwrap_or(0), losses: self.losses()? })
     }
 
     fn record(&self, record: &[u8], sink: &mut dyn Sink) -> io::Result<()> {
@@ -222,7 +263,10 @@ impl<'s> Trace<'s> {
             }
             Some(Output::Value(ty)) => sink.take(Report::Value(self.decoder().value(ty, values))),
             Some(Output::Map { map, top, divisor }) => match self.snapshot(*map)? {
-                Some(snapshot) => sink.take(Report::Map(snapshot, Shown { top: *top, divisor: *divisor })),
+                Some(snapshot) => {
+                    let shown = Shown { top: *top, divisor: *divisor }.of(&snapshot.entries);
+                    sink.take(Report::Map(snapshot, shown))
+                }
                 None => Ok(()),
             },
             Some(Output::Clear(map)) => self.loaded.map(*map).map_or(Ok(()), crate::load::LoadedMap::clear),
@@ -233,7 +277,15 @@ impl<'s> Trace<'s> {
                 let kept = if marked { plan::FLAG } else { 0 };
                 self.loaded.map(*map).map_or(Ok(()), |map| map.zero(kept))
             }
-            Some(Output::Time(format)) => sink.take(Report::Time(time::time_of_day(format))),
+            Some(Output::Time(format)) => {
+                sink.take(Report::Time(String::from_utf8_lossy(&clock::now(format)).into_owned()))
+            }
+            Some(Output::Join { separator, size }) => {
+                let texts = values.chunks_exact(size.next_multiple_of(8) as usize);
+                let texts = texts.map(|text| text.split(|byte| *byte == 0).next().unwrap_or_default());
+                let texts: Vec<&[u8]> = texts.take_while(|text| !text.is_empty()).collect();
+                sink.take(Report::Joined(texts.join(separator.as_slice())))
+            }
             Some(Output::Exit) | None => Ok(()),
         }
     }

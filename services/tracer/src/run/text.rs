@@ -38,6 +38,10 @@ impl<O: Write, E: Write> Sink for Text<O, E> {
             }
             Report::Map(snapshot, shown) => self.out.write_all(&map(&snapshot, shown)),
             Report::Time(text) => self.out.write_all(text.as_bytes()),
+            Report::Joined(text) => {
+                self.out.write_all(&text)?;
+                writeln!(self.out)
+            }
             Report::Lost(records) => writeln!(self.error, "Lost {records} events"),
             Report::Ending => write!(self.out, "\n\n"),
         }
@@ -54,8 +58,8 @@ fn plural(count: usize) -> &'static str {
 }
 
 /// As `print` writes it.
-pub(super) fn value(value: &Value) -> Vec<u8> {
-    match value {
+pub(super) fn value(it: &Value) -> Vec<u8> {
+    match it {
         Value::Signed(number) => number.to_string().into_bytes(),
         Value::Unsigned(number) => number.to_string().into_bytes(),
         Value::Bool(value) => value.to_string().into_bytes(),
@@ -63,6 +67,13 @@ pub(super) fn value(value: &Value) -> Vec<u8> {
         Value::Text(text) => text.clone(),
         Value::Bytes(bytes) => escaped(bytes, true).into_bytes(),
         Value::Tuple(items) => [b"(", list(items).as_slice(), b")"].concat(),
+        Value::List(items) => {
+            [b"[", items.iter().map(value).collect::<Vec<_>>().join(&b","[..]).as_slice(), b"]"].concat()
+        }
+        Value::Record(members) => {
+            let one = |(name, it): &(String, Value)| [format!(".{name} = ").as_bytes(), &value(it)].concat();
+            [b"{ ", members.iter().map(one).collect::<Vec<_>>().join(&b", "[..]).as_slice(), b" }"].concat()
+        }
     }
 }
 
@@ -83,12 +94,8 @@ fn name(map: &Snapshot, key: Option<&Value>) -> Vec<u8> {
 /// A map as `print` writes it.
 fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
     // What has several numbers stands in a paragraph of its own, and so does what is not there.
-    let paragraph = match &map.entries {
-        Entries::Gathered(aggregate, _) => {
-            matches!(aggregate, Aggregate::Average { .. } | Aggregate::Stats { .. })
-        }
-        Entries::Values(_) | Entries::Histograms(..) => map.is_empty(),
-    };
+    let several = matches!(&map.entries, Entries::Gathered(Aggregate::Average { .. } | Aggregate::Stats { .. }, _));
+    let empty_lines = usize::from(several) + usize::from(map.is_empty());
     let mut text = match &map.entries {
         Entries::Values(entries) => lines(map, shown.largest(entries), |it| value(&it.divided(shown.divisor))),
         Entries::Gathered(aggregate, entries) => {
@@ -102,9 +109,7 @@ fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
             shown.largest(entries).iter().flat_map(one).collect()
         }
     };
-    if paragraph {
-        text.push(b'\n');
-    }
+    text.extend(std::iter::repeat_n(b'\n', empty_lines));
     text
 }
 
@@ -118,7 +123,8 @@ fn gathered(aggregate: Aggregate, it: &Gathered, divisor: u64) -> String {
     match aggregate {
         Aggregate::Average { .. } => (it.average() / divisor).to_string(),
         Aggregate::Stats { .. } => {
-            let (count, average, total) = (it.count, it.average() / divisor, it.total / divisor);
+            // Only the average is divided, as in bpftrace.
+            let (count, average, total) = (it.count, it.average() / divisor, it.total);
             format!("count {count}, average {average}, total {total}")
         }
         _ => (it.total / divisor).to_string(),

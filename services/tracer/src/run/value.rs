@@ -17,6 +17,10 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// Values side by side.
     Tuple(Vec<Value>),
+    /// Values of one type in a row.
+    List(Vec<Value>),
+    /// Members of a struct or union, with their names.
+    Record(Vec<(String, Value)>),
 }
 
 impl Value {
