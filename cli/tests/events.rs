@@ -5,12 +5,15 @@
 mod traced;
 
 use std::ffi::OsString;
+use std::io::{BufRead, Read};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use traced::{OURS, named, ours, traced};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use traced::{OURS, attached, named, ours, traced};
 
 /// System calls by their arguments, which lie in a record and in the process' memory.
 fn opened_files(tracer: &[OsString]) {
@@ -77,6 +80,88 @@ fn raw_arguments(tracer: &[OsString]) {
     assert!(written.contains("@asked: 6\n"), "{written}");
 }
 
+/// Events that the kernel counts: pages that are touched for the first time, waits, and time that is spent.
+fn counted_events(tracer: &[OsString]) {
+    const PAGES: usize = 64;
+    const PAGE: usize = 4096;
+    const SPUN: Duration = Duration::from_millis(200);
+    let script = r#"software:page-faults:1 /comm == "toucher"/ { @touched = count(); }
+        software:cs:1 /comm == "waiter"/ { @waited = count(); }
+        software:cpu-clock:1000000 /comm == "spinner"/ { @spun[probe] = count(); }
+        software:faults { @seldom = count(); }"#;
+    let written = traced(tracer, script, || {
+        named("toucher", || {
+            // Memory that is asked for as zeroes is none until it is touched.
+            let mut memory = vec![0_u8; PAGES * PAGE];
+            memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+            std::hint::black_box(&memory);
+        });
+        named("waiter", || (0..10).for_each(|_| thread::sleep(Duration::from_millis(1))));
+        named("spinner", || {
+            let start = Instant::now();
+            while start.elapsed() < SPUN {}
+        });
+    });
+    let number = |name: &str| -> u64 {
+        let line = written.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.unwrap_or_else(|| panic!("no {name} in {written}")).parse().unwrap()
+    };
+    // A thread's own stack and heap are touched too.
+    assert!((64..500).contains(&number("@touched")), "{written}");
+    assert!((10..500).contains(&number("@waited")), "{written}");
+    // Others may have the CPU at times, and a tick is lost now and then.
+    assert!((20..=210).contains(&number("@spun[software:cpu-clock:1000000]")), "{written}");
+}
+
+/// The tracer itself is what the signal goes to.
+fn signals(tracer: &[OsString]) {
+    let script = r#"self:signal:SIGUSR1 { printf("%s %d\n", probe, pid > 0); @ = count(); }"#;
+    let (mut child, mut lines) = attached(tracer, script);
+    let id = Pid::from_raw(child.id().cast_signed());
+    let mut line = String::new();
+    for _signal in 0..3 {
+        kill(id, Signal::SIGUSR1).unwrap();
+        line.clear();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, "self:signal:SIGUSR1 1\n");
+    }
+    kill(id, Signal::SIGINT).unwrap();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(rest.contains("@: 3\n"), "{rest}");
+}
+
+#[test]
+fn events_are_counted() {
+    counted_events(&ours());
+}
+
+#[test]
+fn a_signal_to_the_tracer_runs_a_probe() {
+    signals(&ours());
+}
+
+/// What the CPU counts, where there is such a CPU; most virtual machines have none.
+#[test]
+fn a_cpus_events_are_counted_or_refused() {
+    let script = "hardware:cycles:100000 { @hits = count(); } interval:ms:200 { exit(); }";
+    let ran = Command::new(OURS).args(["trace", "-e", script]).output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let counts = std::fs::read_dir("/sys/bus/event_source/devices").unwrap();
+    let counts = counts.map(|entry| entry.unwrap().file_name()).any(|name| name.to_string_lossy().starts_with("cpu"));
+    assert_eq!(ran.status.success(), counts, "{said}");
+    if counts {
+        let hits = out.lines().find_map(|line| line.strip_prefix("@hits: ")).unwrap();
+        assert!(hits.parse::<u64>().unwrap() > 0, "{out}");
+    } else {
+        assert!(
+            said.contains("`hardware:cycles:100000` cannot be attached: this machine has no such counter"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn a_system_calls_arguments_are_read() {
     opened_files(&ours());
@@ -111,6 +196,7 @@ fn bpftrace_sees_the_same() {
     leaving_threads(&tracer);
     shortest_sleep(&tracer);
     raw_arguments(&tracer);
+    counted_events(&tracer);
     connections(&tracer);
 }
 

@@ -14,6 +14,7 @@ pub mod ast;
 pub mod attach;
 pub mod check;
 pub mod code;
+pub mod counters;
 mod cpus;
 pub mod diagnostic;
 pub mod format;

@@ -7,6 +7,7 @@ use synscope_btf::{Btf, BtfError, Named, Pattern, TypeId};
 use crate::ast::Provider;
 use crate::attach::{Attachment, Site, resolve};
 use crate::check::Environment;
+use crate::counters;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::parse::parse;
 use crate::source::Source;
@@ -114,9 +115,13 @@ pub fn probes(attachment: &Attachment, details: bool, environment: &Environment)
             };
             Ok(found.into_iter().map(listed).collect())
         }
-        Site::Trace | Site::Signal(_) | Site::Every(_) | Site::Rate(_) | Site::Event { .. } | Site::Parts(_) => {
-            Ok(Vec::new())
+        Site::Event { name, .. } => {
+            let pattern = Pattern::new(name);
+            let like = counters::names(*provider).filter(|name| pattern.matches(name));
+            let listed = |name| Listed { name: format!("{}:{name}:", provider.name()), details: Vec::new() };
+            Ok(like.map(listed).collect())
         }
+        Site::Trace | Site::Signal(_) | Site::Every(_) | Site::Rate(_) | Site::Parts(_) => Ok(Vec::new()),
     }
 }
 
@@ -195,6 +200,8 @@ mod tests {
         assert!(anywhere.contains(&"tracepoint:sched:sched_process_exec".to_owned()), "{anywhere:?}");
         assert!(anywhere.contains(&"rawtracepoint:sched_process_exec".to_owned()), "{anywhere:?}");
         assert_eq!(names("interval:*"), ["interval:hz:", "interval:ms:", "interval:s:", "interval:us:"]);
+        assert_eq!(names("software:*-faults").len(), 5);
+        assert_eq!(names("hardware:cyc*"), ["hardware:cycles:"]);
         assert_eq!(names("struct tcp_sock"), ["struct tcp_sock"]);
         assert!(names("tracepoint:no_such:*").is_empty());
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use synscope_btf::{Btf, TypeId};
 
+use crate::counters::Counter;
+
 /// Where a probe attaches on this kernel.
 #[derive(Debug, Clone)]
 pub enum Target {
@@ -12,6 +14,10 @@ pub enum Target {
     Begin,
     /// After all others.
     End,
+    /// A signal to the tracer.
+    Signal,
+    /// After so many events that are counted, on every CPU.
+    Counter(Counter),
     /// A clock.
     Clock {
         /// How often.
@@ -105,7 +111,8 @@ impl Target {
     /// By what it is attached, in the kernel's words, and why by that.
     pub fn attached_as(&self) -> (&'static str, &'static str) {
         match self {
-            Target::Begin | Target::End => ("run by the tracer", "it happens here"),
+            Target::Begin | Target::End | Target::Signal => ("run by the tracer", "it happens here"),
+            Target::Counter(_) => ("perf event", "a counter on every CPU"),
             Target::Clock { .. } => ("perf event", "the CPU's clock"),
             Target::RawTracepoint { typed: None, .. } => ("raw tracepoint", "the script reads no fields"),
             Target::RawTracepoint { typed: Some(_), .. } => ("typed raw tracepoint", "the script reads arguments"),

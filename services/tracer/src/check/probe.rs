@@ -10,6 +10,7 @@ use super::memory::type_of;
 use super::uses::Uses;
 use crate::ast::{self, Provider};
 use crate::attach::{Attachment, Site, is_pattern};
+use crate::counters::Counter;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::target::{Period, Target};
@@ -135,6 +136,10 @@ impl Checker<'_> {
         match (provider, site) {
             (Provider::Begin, _) => one(Target::Begin, "BEGIN".to_owned()),
             (Provider::End, _) => one(Target::End, "END".to_owned()),
+            (Provider::SelfProbe, Site::Signal(name)) => one(Target::Signal, format!("self:signal:{name}")),
+            (Provider::Software | Provider::Hardware, Site::Event { name, count }) => {
+                self.counter(*provider, name, *count, span).into_iter().collect()
+            }
             (Provider::Interval | Provider::Profile, site) => {
                 let (period, form) = match site {
                     Site::Rate(rate) => (Period::Rate(*rate), format!("hz:{rate}")),
@@ -166,6 +171,23 @@ impl Checker<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// `software:faults:100`.
+    fn counter(&mut self, provider: Provider, name: &str, count: Option<u64>, span: Span) -> Option<(Target, Context)> {
+        let Some(counter) = Counter::find(provider, name, count.unwrap_or(0)) else {
+            let message = format!("there is no {} event `{name}`", provider.name());
+            let error = Diagnostic::error("no-probe", message, span);
+            self.report(match Counter::near(provider, name) {
+                Some(near) => error.because(format!("one is called `{near}`")),
+                None => error,
+            });
+            return None;
+        };
+        // As it is written, like bpftrace; 0 stands for the usual number.
+        let count = count.filter(|count| *count > 0).map_or_else(String::new, |count| format!(":{count}"));
+        let context = Context::new(format!("{}:{name}{count}", provider.name()), Arguments::None);
+        Some((Target::Counter(counter), context))
     }
 
     fn raw_tracepoints(&mut self, event: &str, arguments: bool, span: Span) -> Vec<(Target, Context)> {

@@ -13,10 +13,13 @@ use crate::target::{KernelFunction, Period, Target, Way};
 pub(super) fn attach(target: &Target, program: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
     match target {
         // These are run, not attached.
-        Target::Begin | Target::End => Ok(Vec::new()),
+        Target::Begin | Target::End | Target::Signal => Ok(Vec::new()),
         Target::RawTracepoint { event, typed } => {
             let name = typed.is_none().then_some(event.as_str());
             Ok(vec![open_raw_tracepoint(name, program)?])
+        }
+        Target::Counter(counter) => {
+            cpus::online()?.into_iter().map(|cpu| open_perf_event(PerfEvent::Counted(*counter), cpu, program)).collect()
         }
         Target::Clock { period, every_cpu } => {
             let event = match *period {

@@ -57,6 +57,14 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// The machine does not count such events; a virtual one often counts none.
+    #[error("`{probe}` cannot be attached: this machine has no such counter")]
+    NoCounter {
+        /// The probe.
+        probe: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A map could not be read or written.
     #[error("a map of the trace cannot be used")]
     Use(#[from] io::Error),
@@ -178,9 +186,11 @@ impl Loaded {
         }
         let encoded: Vec<[u8; 8]> = instructions.iter().map(|instruction| instruction.encode()).collect();
         let kind = match &probe.target {
-            Target::Begin | Target::End | Target::RawTracepoint { typed: None, .. } => ProgramKind::RawTracepoint,
+            Target::Begin | Target::End | Target::Signal | Target::RawTracepoint { typed: None, .. } => {
+                ProgramKind::RawTracepoint
+            }
             Target::RawTracepoint { typed: Some((_, id)), .. } => ProgramKind::TypedTracepoint(id.number()),
-            Target::Clock { .. } => ProgramKind::PerfEvent,
+            Target::Clock { .. } | Target::Counter(_) => ProgramKind::PerfEvent,
             Target::Tracepoint { .. } => ProgramKind::Tracepoint,
             Target::Functions { way, exit, .. } => match way {
                 Way::Typed(_, id) if *exit => ProgramKind::Exit(id.number()),
@@ -234,7 +244,12 @@ impl Loaded {
         let mut attached = Attached { links: Vec::new(), refused: Vec::new() };
         for (probe, program) in script.probes.iter().zip(&self.programs) {
             let links = attach::attach(&probe.target, program.as_fd());
-            let links = links.map_err(|source| LoadError::Attach { probe: probe.name.clone(), source })?;
+            let links = links.map_err(|source| match (&probe.target, source.raw_os_error()) {
+                (Target::Counter(_), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {
+                    LoadError::NoCounter { probe: probe.name.clone(), source }
+                }
+                _ => LoadError::Attach { probe: probe.name.clone(), source },
+            })?;
             if let Target::Functions { functions, way: Way::Kprobe { .. }, .. } = &probe.target
                 && functions.len() > links.len()
             {

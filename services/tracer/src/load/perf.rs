@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use super::sys::owned;
+use crate::counters::Counter;
 
 /// Missing where the kernel was built without `CONFIG_KPROBE_EVENTS`.
 const KPROBE_KIND: &str = "/sys/bus/event_source/devices/kprobe/type";
@@ -17,6 +18,8 @@ pub(super) enum PerfEvent<'f> {
     ClockPeriod(u64),
     /// The same: so many hits a second.
     ClockRate(u64),
+    /// Events of any kind.
+    Counted(Counter),
     /// Hits of a tracepoint.
     Tracepoint(u64),
     /// Calls of a function, or its returns; its name may begin with its module's and a colon.
@@ -58,6 +61,7 @@ pub(super) fn open_perf_event(event: PerfEvent<'_>, cpu: i32, program: BorrowedF
         name: *const libc::c_char,
         offset: u64,
     }
+    const HARDWARE: u32 = 0;
     const SOFTWARE: u32 = 1;
     const TRACEPOINT: u32 = 2;
     const CPU_CLOCK: u64 = 0;
@@ -73,6 +77,9 @@ pub(super) fn open_perf_event(event: PerfEvent<'_>, cpu: i32, program: BorrowedF
     let (kind, config, period_or_rate, flags) = match event {
         PerfEvent::ClockPeriod(period) => (SOFTWARE, CPU_CLOCK, period, 0),
         PerfEvent::ClockRate(rate) => (SOFTWARE, CPU_CLOCK, rate, IS_RATE),
+        PerfEvent::Counted(Counter { hardware, number, count }) => {
+            (if hardware { HARDWARE } else { SOFTWARE }, number, count, 0)
+        }
         PerfEvent::Tracepoint(id) => (TRACEPOINT, id, 1, 0),
         // `retprobe` is the lowest bit.
         PerfEvent::Function { exit, .. } => (kprobe_kind()?, u64::from(exit), 1, 0),

@@ -6,6 +6,7 @@ mod histogram;
 mod json;
 mod layout;
 mod printf;
+mod signal;
 mod snapshot;
 mod stack;
 mod symbols;
@@ -164,6 +165,8 @@ pub struct Trace<'s> {
     exited: bool,
     /// What the script exits with.
     code: Option<u8>,
+    /// Whether a signal came that the script has a probe at; only where it has one.
+    signal: Option<signal::Waiting>,
     lost: u64,
 }
 
@@ -175,6 +178,8 @@ impl<'s> Trace<'s> {
 
     fn new(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink, begin: bool) -> Result<Self, RunError> {
         let loaded = Loaded::new(script, lowered)?;
+        let waits = script.probes.iter().any(|probe| matches!(probe.target, Target::Signal));
+        let signal = waits.then(signal::Waiting::new).transpose()?;
         sink.take(Report::Attaching(script.probes.iter().map(|probe| probe.target.places()).sum()))?;
         sink.flush()?;
         if begin {
@@ -186,11 +191,14 @@ impl<'s> Trace<'s> {
         }
         sink.take(Report::Attached)?;
         sink.flush()?;
-        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, code: None, lost: 0 })
+        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, code: None, signal, lost: 0 })
     }
 
     /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.
-    pub fn carry(&mut self, sink: &mut dyn Sink) -> io::Result<usize> {
+    pub fn carry(&mut self, sink: &mut dyn Sink) -> Result<usize, RunError> {
+        if !self.exited && self.signal.as_ref().is_some_and(signal::Waiting::came) {
+            self.loaded.run(self.script, |target| matches!(target, Target::Signal))?;
+        }
         let exits: Vec<bool> = self.script.outputs.iter().map(|output| *output == Output::Exit).collect();
         let mut records: Vec<Vec<u8>> = Vec::new();
         let mut exited = false;
