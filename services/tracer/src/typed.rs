@@ -1,5 +1,7 @@
 //! The script after checking: names are places, every value has a type, and what the language leaves out is written.
 
+use std::collections::BTreeSet;
+
 use crate::format::Format;
 use crate::settings::Settings;
 use crate::source::Span;
@@ -59,6 +61,8 @@ pub struct Probe {
     pub span: Span,
     /// The types of its variables.
     pub variables: Vec<Type>,
+    /// Variables whose addresses it takes.
+    pub addressed: BTreeSet<VariableId>,
     /// The filter.
     pub predicate: Option<Expression>,
     /// What it does.

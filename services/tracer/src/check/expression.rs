@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::map::widened;
+use super::memory::address_of;
 use crate::ast::{self, ExpressionKind as Ast};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
@@ -40,8 +41,9 @@ impl Checker<'_> {
             }
             Ast::Call { function, arguments, name_span } => self.call(*function, arguments, *name_span, span),
             Ast::Unary(operator, operand) => self.unary(*operator, operand, span),
-            Ast::AddressOf(_) => {
-                self.error("not-yet", "addresses of variables and maps are not supported yet", span);
+            Ast::AddressOf(ast::Target::Scratch(name)) => self.address_of_variable(name, span),
+            Ast::AddressOf(ast::Target::Map(_)) => {
+                self.error("not-yet", "addresses of maps are not supported yet", span);
                 unknown(span)
             }
             Ast::Step { step, postfix, target } => self.step(*step, *postfix, target, span),
@@ -129,6 +131,15 @@ impl Checker<'_> {
             self.error("undefined-variable", format!("`${name}` never gets a value"), span);
         }
         Expression { span, ty, kind: ExpressionKind::Variable(variable) }
+    }
+
+    /// `&$x`: where the variable lies as long as the probe runs.
+    fn address_of_variable(&mut self, name: &ast::Name, span: Span) -> Expression {
+        let variable = self.variable(&name.text, name.span);
+        if let ExpressionKind::Variable(number) = variable.kind {
+            self.addressed.insert(number);
+        }
+        Expression { span, ..address_of(variable) }
     }
 
     /// What a map's entry holds.

@@ -149,6 +149,8 @@ struct Checker<'e> {
     /// The probe's number, and its variables so far.
     number: usize,
     variable_count: usize,
+    /// Those whose addresses it takes.
+    addressed: BTreeSet<usize>,
     scopes: Vec<BTreeMap<String, usize>>,
     /// Loops around the statement.
     loops: usize,
@@ -171,6 +173,7 @@ impl<'e> Checker<'e> {
             probe: probe::Context::default(),
             number: 0,
             variable_count: 0,
+            addressed: BTreeSet::new(),
             scopes: Vec::new(),
             loops: 0,
         }
@@ -203,6 +206,7 @@ impl<'e> Checker<'e> {
                 name: expanded.context.name.clone(),
                 span: expanded.span,
                 variables,
+                addressed: std::mem::take(&mut self.addressed),
                 predicate,
                 body,
             });

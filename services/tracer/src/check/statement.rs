@@ -126,7 +126,7 @@ impl Checker<'_> {
                 return Vec::new();
             }
             _ => {
-                self.error("unroll-count", "how often a block is repeated must be a number", count.span);
+                self.error("unroll-count", "how often a block is repeated must be known here", count.span);
                 return Vec::new();
             }
         };

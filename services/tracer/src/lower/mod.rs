@@ -88,10 +88,11 @@ impl<'s> Lowerer<'s> {
         let context = builder.parameter(0);
         let shared = for_map::needed(&probe.body).then(|| for_map::Shared::new(&mut memory, &mut builder, context));
         let mut variables = Vec::new();
-        for ty in &probe.variables {
-            variables.push(match (ty.is_number(), &shared) {
-                (true, None) => Home::Number(builder.value()),
-                (true, Some(_)) => Home::Cell(memory.reserve_frame(8)),
+        for (number, ty) in probe.variables.iter().enumerate() {
+            let in_memory = shared.is_some() || probe.addressed.contains(&number);
+            variables.push(match (ty.is_number(), in_memory) {
+                (true, false) => Home::Number(builder.value()),
+                (true, true) => Home::Cell(memory.reserve_frame(8)),
                 (false, _) => Home::Memory(memory.reserve(ty.room(), arena)),
             });
         }
