@@ -71,6 +71,21 @@ fn connections(tracer: &[OsString]) {
     assert!(written.contains("@[1, 6]: 3\n"), "{written}");
 }
 
+/// Reasons have names: nobody listens where these datagrams go.
+fn drop_reasons(tracer: &[OsString]) {
+    let script = r#"tracepoint:skb:kfree_skb /comm == "shouter"/ {
+        @[args.reason] = count(); @told[args.reason == SKB_DROP_REASON_NO_SOCKET] = count();
+    }"#;
+    let written = traced(tracer, script, || {
+        named("shouter", || {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            (0..3).for_each(|_| assert_eq!(socket.send_to(b"hello", closed).unwrap(), 5));
+        });
+    });
+    assert!(written.contains("@[SKB_DROP_REASON_NO_SOCKET]: 3\n") && written.contains("@told[1]: 3\n"), "{written}");
+}
+
 /// Numbers of a raw tracepoint.
 fn raw_arguments(tracer: &[OsString]) {
     let script = r#"rawtracepoint:sys_enter /comm == "asker" && arg1 == 110/ { @asked = count(); }"#;
@@ -130,6 +145,11 @@ fn signals(tracer: &[OsString]) {
     lines.read_to_string(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(rest.contains("@: 3\n"), "{rest}");
+}
+
+#[test]
+fn packets_are_dropped_for_a_reason() {
+    drop_reasons(&ours());
 }
 
 #[test]
@@ -197,6 +217,7 @@ fn bpftrace_sees_the_same() {
     shortest_sleep(&tracer);
     raw_arguments(&tracer);
     counted_events(&tracer);
+    drop_reasons(&tracer);
     connections(&tracer);
 }
 

@@ -186,9 +186,16 @@ fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
         (Type::Pointer { to: Box::new(to), access }, Kind::Number)
     } else {
         let size = u8::try_from(size).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8))?;
-        (Type::Int { size, signed }, Kind::Number)
+        (named(ty, environment).unwrap_or(Type::Int { size, signed }), Kind::Number)
     };
     Some(Field { name: name.to_owned(), ty, offset, kind })
+}
+
+/// An enumeration, whose values have names.
+fn named(ty: &str, environment: &Environment) -> Option<Type> {
+    let name = ty.trim().strip_prefix("enum ")?;
+    let found = environment.kernel().ok()?.find(Named::Enum, name.trim()).ok()?;
+    Some(type_by_id(&found.btf, found.id))
 }
 
 fn element(ty: &str) -> Type {

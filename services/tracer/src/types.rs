@@ -19,6 +19,8 @@ pub enum Type {
         /// Whether it may be negative.
         signed: bool,
     },
+    /// An integer with names for some of its values.
+    Enum(Enumeration),
     /// `true` or `false`.
     Bool,
     /// Text of at most so many bytes, the zero behind it included; all bytes behind the text are zero.
@@ -87,6 +89,36 @@ impl PartialEq for Record {
 
 impl Eq for Record {}
 
+/// An enumeration of the kernel or of the script.
+#[derive(Debug, Clone)]
+pub struct Enumeration {
+    /// The types that it is one of.
+    pub btf: Arc<Btf>,
+    /// Which one.
+    pub id: TypeId,
+    /// Bytes: 4 or 8, seldom fewer.
+    pub size: u8,
+    /// Whether it may be negative.
+    pub signed: bool,
+}
+
+impl PartialEq for Enumeration {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.btf.module_name() == other.btf.module_name()
+    }
+}
+
+impl Eq for Enumeration {}
+
+impl Enumeration {
+    /// The name of a value, if it has one.
+    pub fn name(&self, number: i64) -> Option<&str> {
+        let number = if self.signed { number.into() } else { i128::from(number.cast_unsigned()) };
+        let value = self.btf.enum_values(self.id).into_iter().flatten().find(|value| value.value == number)?;
+        Some(value.name)
+    }
+}
+
 impl Type {
     /// A signed integer of 64 bits.
     pub const INT64: Type = Type::Int { size: 8, signed: true };
@@ -106,6 +138,7 @@ impl Type {
             self,
             Type::Unknown
                 | Type::Int { .. }
+                | Type::Enum(_)
                 | Type::Bool
                 | Type::Pointer { .. }
                 | Type::Stack(Space::Kernel, _)
@@ -116,12 +149,21 @@ impl Type {
 
     /// Whether arithmetic and comparisons take it.
     pub fn is_integral(&self) -> bool {
-        matches!(self, Type::Int { .. } | Type::Bool | Type::Pointer { .. })
+        matches!(self, Type::Int { .. } | Type::Enum(_) | Type::Bool | Type::Pointer { .. })
     }
 
     /// Whether it may be negative.
     pub fn is_signed(&self) -> bool {
-        matches!(self, Type::Int { signed: true, .. })
+        matches!(self, Type::Int { signed: true, .. } | Type::Enum(Enumeration { signed: true, .. }))
+    }
+
+    /// The same without names for values.
+    #[must_use]
+    pub fn nameless(&self) -> Type {
+        match self {
+            Type::Enum(Enumeration { size, signed, .. }) => Type::Int { size: *size, signed: *signed },
+            other => other.clone(),
+        }
     }
 
     /// Bytes that a value takes in keys, tuples, maps and output: always a multiple of eight.
@@ -129,6 +171,7 @@ impl Type {
         match self {
             Type::Unknown | Type::None => 0,
             Type::Int { .. }
+            | Type::Enum(_)
             | Type::Bool
             | Type::Pointer { .. }
             | Type::Mac
@@ -150,7 +193,7 @@ impl Type {
     /// Bytes that a value takes in the kernel's memory.
     pub fn size(&self) -> u32 {
         match self {
-            Type::Int { size, .. } => u32::from(*size),
+            Type::Int { size, .. } | Type::Enum(Enumeration { size, .. }) => u32::from(*size),
             Type::Bool => 1,
             Type::Text(size) => *size,
             Type::Array(element, length) => element.size().saturating_mul(*length),
@@ -166,6 +209,10 @@ impl Type {
             (Type::Unknown, known) | (known, Type::Unknown) => Some(known.clone()),
             (Type::Int { size: a, signed: x }, Type::Int { size: b, signed: y }) => {
                 Some(Type::Int { size: *a.max(b), signed: *x || *y })
+            }
+            (Type::Enum(a), Type::Enum(b)) if a == b => Some(self.clone()),
+            (Type::Enum(_), Type::Enum(_) | Type::Int { .. }) | (Type::Int { .. }, Type::Enum(_)) => {
+                self.nameless().join(&other.nameless())
             }
             (Type::Text(a), Type::Text(b)) => Some(Type::Text(*a.max(b))),
             (Type::Bytes(a), Type::Bytes(b)) => Some(Type::Bytes(*a.max(b))),
@@ -205,6 +252,9 @@ impl fmt::Display for Type {
             Type::Pointer { to, .. } => write!(out, "{to} *"),
             Type::Record(Record { btf, id }) => {
                 out.write_str(&btf.type_name(*id).unwrap_or_else(|_| "struct".to_owned()))
+            }
+            Type::Enum(Enumeration { btf, id, .. }) => {
+                out.write_str(&btf.type_name(*id).unwrap_or_else(|_| "enum".to_owned()))
             }
             Type::Array(element, length) => write!(out, "{element}[{length}]"),
             Type::Tuple(items) => {

@@ -6,7 +6,7 @@ use super::memory::address_of;
 use crate::ast;
 use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind};
-use crate::types::{Access, Type};
+use crate::types::{Access, Enumeration, Type};
 
 impl Checker<'_> {
     /// `(type)value`.
@@ -15,7 +15,7 @@ impl Checker<'_> {
         let ty = self.type_of(ty);
         match (&value.ty, &ty) {
             (Type::Unknown, _) | (_, Type::Unknown) => unknown(span),
-            (from, Type::Int { size, signed }) if from.is_integral() => {
+            (from, Type::Int { size, signed } | Type::Enum(Enumeration { size, signed, .. })) if from.is_integral() => {
                 if let ExpressionKind::Int(value) = value.kind {
                     return number(narrowed(value, *size, *signed), ty, span);
                 }

@@ -2,10 +2,11 @@
 
 use super::Checker;
 use super::expression::{number, unknown};
+use super::memory::type_of;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::Expression;
-use crate::types::Type;
+use crate::types::{Access, Type};
 
 /// Constants that are macros in C and so are not among the kernel's types (`include/linux/socket.h`,
 /// `include/uapi/linux/{in,if_ether,tcp,icmp}.h`, `include/net/tcp.h`).
@@ -34,6 +35,14 @@ const HEADERS: &[(&str, i64)] = &[
 
 impl Checker<'_> {
     pub(super) fn constant(&mut self, name: &str, span: Span) -> Expression {
+        let own = self.own.as_ref().and_then(|own| {
+            let constant = own.constant(name).ok()?;
+            Some((constant.value, type_of(own, constant.of, Access::Kernel)))
+        });
+        if let Some((value, ty)) = own {
+            return number(low_bits(value), ty, span);
+        }
+        // While types are defined, earlier constants count already.
         if let Some(value) = self.constants.get(name) {
             return number(*value, Type::INT64, span);
         }
@@ -41,11 +50,11 @@ impl Checker<'_> {
             return number(*value, Type::INT64, span);
         }
         let found = match self.environment.kernel() {
-            Ok(kernel) => kernel.constant(name).map(|(value, _)| value).map_err(|error| error.to_string()),
+            Ok(kernel) => kernel.constant(name).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        match found.and_then(|value| i64::try_from(value).map_err(|error| error.to_string())) {
-            Ok(value) => number(value, Type::INT64, span),
+        match found {
+            Ok((value, found)) => number(low_bits(value), type_of(&found.btf, found.id, Access::Kernel), span),
             Err(reason) => {
                 let error = Diagnostic::error("unknown-constant", format!("nothing is called `{name}`"), span);
                 self.report(error.because(reason));
@@ -53,4 +62,9 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// A constant's value as the machine has it.
+fn low_bits(value: i128) -> i64 {
+    i64::try_from(value).unwrap_or_else(|_above| u64::try_from(value).unwrap_or(0).cast_signed())
 }

@@ -91,7 +91,12 @@ impl Checker<'_> {
             self.error("not-a-number", message, value.span);
             return unknown(value.span);
         }
-        value
+        // Names are of values as they are, not of what is made of them.
+        let ty = match (&value.ty, &value.kind) {
+            (Type::Enum(_), ExpressionKind::Int(_)) => Type::INT64,
+            (ty, _) => ty.nameless(),
+        };
+        Expression { ty, ..value }
     }
 
     /// A value that decides: any number, or the address of what is not null.

@@ -10,7 +10,7 @@ use crate::ast::{self, Builtin, Variable};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::{Arithmetic, Expression, ExpressionKind};
-use crate::types::{Access, Record, Type};
+use crate::types::{Access, Enumeration, Record, Type};
 
 /// A type of the kernel as one of the language; pointers in it are read as `access` says.
 pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
@@ -20,7 +20,10 @@ pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
         // The kernel's characters have no sign, those of C and of scripts do; text is told from bytes by it.
         Kind::Int(int) if int.name == "char" => Type::Int { size: 1, signed: true },
         Kind::Int(int) => integer(int.size, int.signed),
-        Kind::Enum(found) => integer(found.size, found.signed),
+        Kind::Enum(found) => match integer(found.size, found.signed) {
+            Type::Int { size, signed } => Type::Enum(Enumeration { btf: Arc::clone(btf), id: resolved, size, signed }),
+            other => other,
+        },
         Kind::Pointer(to) => {
             let user = btf.type_tags(to).is_ok_and(|tags| tags.contains(&"user"));
             let access = if user { Access::User } else { access };

@@ -77,6 +77,8 @@ impl Checker<'_> {
         operator_span: Span,
     ) -> Expression {
         let ty = Type::INT64;
+        let [left, right] =
+            [left, right].map(|side| if matches!(side.ty, Type::Enum(_)) { self.integral(side) } else { side });
         match (&left.ty, &right.ty) {
             (Type::Unknown, _) | (_, Type::Unknown) => unknown(span),
             (Type::Text(_), Type::Text(_)) => {

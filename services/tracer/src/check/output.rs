@@ -347,6 +347,7 @@ fn takes(letter: Letter, ty: &Type) -> bool {
             matches!(
                 ty,
                 Type::Text(_)
+                    | Type::Enum(_)
                     | Type::Stack(..)
                     | Type::Symbol(_)
                     | Type::Address

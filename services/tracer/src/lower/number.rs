@@ -33,7 +33,7 @@ impl Lowerer<'_> {
             ExpressionKind::Total(entry) => self.total(entry),
             ExpressionKind::Source(source) => {
                 let number = self.source(*source);
-                match (source, &value.ty) {
+                match (source, &value.ty.nameless()) {
                     // The kernel hands on whole words, whose upper halves need not mean anything.
                     (Source::ContextPart(_, 8), Type::Int { size: 1..=4, .. } | Type::Bool) => {
                         self.narrow(number, &value.ty)
@@ -190,7 +190,7 @@ impl Lowerer<'_> {
 
     /// A number as one of fewer bytes.
     pub(super) fn narrow(&mut self, number: Operand, ty: &Type) -> Operand {
-        let (size, signed) = match ty {
+        let (size, signed) = match &ty.nameless() {
             Type::Int { size, signed } => (u32::from(*size), *signed),
             Type::Bool => (1, false),
             _ => return number,

@@ -21,6 +21,7 @@ impl Decoder<'_> {
         let first = word(bytes, 0);
         match ty {
             Type::Int { signed: true, .. } => Value::Signed(first.cast_signed()),
+            Type::Enum(of) => Value::named(of, first.cast_signed()),
             Type::Bool => Value::Bool(first != 0),
             Type::Pointer { .. } => Value::Pointer(first),
             Type::Text(_) => {

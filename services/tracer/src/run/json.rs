@@ -99,7 +99,8 @@ fn key(key: &Value) -> String {
 
 fn value(it: &Value) -> String {
     match it {
-        Value::Signed(number) => number.to_string(),
+        // As in bpftrace, without its name.
+        Value::Signed(number) | Value::Named { number, .. } => number.to_string(),
         Value::Unsigned(number) | Value::Pointer(number) => number.to_string(),
         Value::Bool(value) => value.to_string(),
         Value::Text(text) => quoted(text),

@@ -8,6 +8,10 @@ use crate::types::{Record, Type};
 pub(super) fn decode(ty: &Type, bytes: &[u8]) -> Value {
     match ty {
         Type::Int { size, signed } => integer(number(bytes, *size), u32::from(*size) * 8, *signed),
+        Type::Enum(of) => match decode(&ty.nameless(), bytes) {
+            Value::Unsigned(number) => Value::named(of, number.cast_signed()),
+            other => Value::named(of, other.number()),
+        },
         Type::Bool => Value::Bool(bytes.first().is_some_and(|byte| *byte != 0)),
         Type::Pointer { .. } => Value::Pointer(number(bytes, 8)),
         // Characters in a row are text.

@@ -60,8 +60,9 @@ fn plural(count: usize) -> &'static str {
 /// As `print` writes it.
 pub(super) fn value(it: &Value) -> Vec<u8> {
     match it {
-        Value::Signed(number) => number.to_string().into_bytes(),
+        Value::Signed(number) | Value::Named { number, name: None } => number.to_string().into_bytes(),
         Value::Unsigned(number) => number.to_string().into_bytes(),
+        Value::Named { name: Some(name), .. } => name.clone().into_bytes(),
         Value::Bool(value) => value.to_string().into_bytes(),
         Value::Pointer(address) => format!("{address:#x}").into_bytes(),
         Value::Text(text) => text.clone(),

@@ -1,5 +1,7 @@
 //! Values as they came out of the kernel: typed, not yet text.
 
+use crate::types::Enumeration;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -7,6 +9,13 @@ pub enum Value {
     Signed(i64),
     /// A number without.
     Unsigned(u64),
+    /// A number that has a name, or may have one.
+    Named {
+        /// The number.
+        number: i64,
+        /// Its name.
+        name: Option<String>,
+    },
     /// `true` or `false`.
     Bool(bool),
     /// An address of data.
@@ -24,10 +33,15 @@ pub enum Value {
 }
 
 impl Value {
+    /// A number of an enumeration.
+    pub(super) fn named(of: &Enumeration, number: i64) -> Self {
+        Value::Named { number, name: of.name(number).map(str::to_owned) }
+    }
+
     /// The number that it is, for conversions that take one.
     pub(super) fn number(&self) -> i64 {
         match self {
-            Value::Signed(number) => *number,
+            Value::Signed(number) | Value::Named { number, .. } => *number,
             Value::Unsigned(number) | Value::Pointer(number) => number.cast_signed(),
             Value::Bool(value) => i64::from(*value),
             _ => 0,
