@@ -19,6 +19,7 @@ pub mod format;
 mod functions;
 mod helper;
 pub mod lex;
+pub mod list;
 pub mod load;
 pub mod lower;
 pub mod parse;

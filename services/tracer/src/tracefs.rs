@@ -148,6 +148,14 @@ pub(crate) fn format(
     Ok((id, fields))
 }
 
+/// The fields of a tracepoint's record as tracefs declares them, without those that all have.
+pub(crate) fn declarations(category: &str, event: &str) -> Result<Vec<String>, TracefsError> {
+    let path = folder()?.join(category).join(event).join("format");
+    let text = std::fs::read_to_string(&path).map_err(|source| TracefsError::Read { path, source })?;
+    let declared = text.lines().filter_map(|line| line.trim().strip_prefix("field:")?.split(';').next());
+    Ok(declared.filter(|declared| !declared.contains(" common_")).map(str::to_owned).collect())
+}
+
 /// `field:pid_t prev_pid; offset:24; size:4; signed:1;`, with tabs for the blanks between.
 fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
     let mut parts = line.strip_prefix("field:")?.split(';').map(str::trim);

@@ -14,7 +14,7 @@ use crate::apt::{checked, output};
 use crate::ebpf::root;
 
 const DATAPATH: &str = "synscope-datapath";
-const TRACER: &str = "synscope-tracer";
+const CLI: &str = "synscope-cli";
 
 /// A test program, the arguments it gets, and the kernels that it runs on.
 struct Test {
@@ -29,8 +29,8 @@ struct Test {
 const TESTS: [Test; 6] = [
     Test { package: DATAPATH, name: "kernel", arguments: &[], on: &Release::ALL },
     Test { package: DATAPATH, name: "attach", arguments: &[], on: &Release::ALL },
-    Test { package: TRACER, name: "functions", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
-    Test { package: TRACER, name: "seed", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
+    Test { package: CLI, name: "functions", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
+    Test { package: CLI, name: "seed", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
     Test { package: DATAPATH, name: "devices", arguments: &["--ignored"], on: &[Release::V6_12] },
     Test {
         package: DATAPATH,

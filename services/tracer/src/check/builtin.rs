@@ -52,7 +52,15 @@ impl Checker<'_> {
             }
             Variable::Func => return self.function(span),
             Variable::Retval => return self.returned(span),
-            Variable::Cpid | Variable::Username => {
+            Variable::Cpid => {
+                let Some(child) = self.environment.child else {
+                    let error = Diagnostic::error("no-command", "`cpid` is the process of a command to trace", span);
+                    self.report(error.because("there is none: `-c` starts one"));
+                    return unknown(span);
+                };
+                return super::expression::number(child.into(), Type::UINT64, span);
+            }
+            Variable::Username => {
                 self.error("not-yet", format!("`{}` is not supported yet", variable.name()), span);
                 return unknown(span);
             }

@@ -51,6 +51,8 @@ pub struct Environment {
     pub parameters: Vec<String>,
     /// Settings from outside the script; its own `config` block counts more.
     pub settings: Settings,
+    /// The process of the command that is traced, `cpid`.
+    pub child: Option<u32>,
     kernel: OnceCell<Result<Kernel, BtfError>>,
     traceable: OnceCell<io::Result<Traceable>>,
     symbols: OnceCell<io::Result<Symbols>>,

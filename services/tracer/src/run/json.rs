@@ -112,7 +112,8 @@ fn gathered(aggregate: Aggregate, it: &Gathered, divisor: u64) -> String {
     match aggregate {
         Aggregate::Average { .. } => (it.average() / divisor).to_string(),
         Aggregate::Stats { .. } => {
-            let (count, average, total) = (it.count, it.average() / divisor, it.total / divisor);
+            // Only the average is divided, as in bpftrace.
+            let (count, average, total) = (it.count, it.average() / divisor, it.total);
             format!(r#"{{"count": {count}, "average": {average}, "total": {total}}}"#)
         }
         _ => (it.total / divisor).to_string(),

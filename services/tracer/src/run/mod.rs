@@ -20,6 +20,7 @@ use crate::lower::Lowered;
 use crate::plan;
 use crate::target::Target;
 use crate::typed::{Held, MapId, Output, Script};
+use crate::types::Aggregate;
 use decode::Decoder;
 use symbols::Symbols;
 
@@ -72,6 +73,15 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// As bpftrace has it: all stats are shown, and linear histograms are not divided.
+    fn of(self, entries: &Entries) -> Self {
+        match entries {
+            Entries::Gathered(Aggregate::Stats { .. }, _) => Self { top: 0, ..self },
+            Entries::Histograms(Aggregate::Linear { .. }, _) => Self { divisor: 0, ..self },
+            _ => self,
+        }
+    }
+
     /// The largest entries, which stand last.
     pub fn largest<T>(self, entries: &[T]) -> &[T] {
         let top = usize::try_from(self.top).unwrap_or(usize::MAX);
@@ -125,6 +135,13 @@ pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &Atomi
     trace.end(sink)
 }
 
+/// Attaches a script and detaches it again, without running any of it on purpose.
+pub fn dry_run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<(), RunError> {
+    drop(Trace::new(script, lowered, sink, false)?);
+    sink.take(Report::Ending)?;
+    Ok(sink.flush()?)
+}
+
 /// A script that is attached. All that it made in the kernel goes when this goes.
 #[derive(Debug)]
 pub struct Trace<'s> {
@@ -139,10 +156,16 @@ pub struct Trace<'s> {
 impl<'s> Trace<'s> {
     /// Loads and attaches a script, and runs its `BEGIN`.
     pub fn begin(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink) -> Result<Self, RunError> {
+        Self::new(script, lowered, sink, true)
+    }
+
+    fn new(script: &'s Script, lowered: &Lowered, sink: &mut dyn Sink, begin: bool) -> Result<Self, RunError> {
         let loaded = Loaded::new(script, lowered)?;
         sink.take(Report::Attaching(script.probes.iter().map(|probe| probe.target.places()).sum()))?;
         sink.flush()?;
-        loaded.run(script, |target| matches!(target, Target::Begin))?;
+        if begin {
+            loaded.run(script, |target| matches!(target, Target::Begin))?;
+        }
         let links = loaded.attach(script)?;
         for (probe, functions) in &links.refused {
             sink.take(Report::Unprobed { probe: probe.clone(), functions: *functions })?;
@@ -222,7 +245,10 @@ impl<'s> Trace<'s> {
             }
             Some(Output::Value(ty)) => sink.take(Report::Value(self.decoder().value(ty, values))),
             Some(Output::Map { map, top, divisor }) => match self.snapshot(*map)? {
-                Some(snapshot) => sink.take(Report::Map(snapshot, Shown { top: *top, divisor: *divisor })),
+                Some(snapshot) => {
+                    let shown = Shown { top: *top, divisor: *divisor }.of(&snapshot.entries);
+                    sink.take(Report::Map(snapshot, shown))
+                }
                 None => Ok(()),
             },
             Some(Output::Clear(map)) => self.loaded.map(*map).map_or(Ok(()), crate::load::LoadedMap::clear),

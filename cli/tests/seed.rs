@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use traced::{OURS, ours, traced};
 
-const CONNECT: &str = include_str!("corpus/seed_tcp_connect_latency.bt");
-const RETRANSMIT: &str = include_str!("corpus/seed_tcp_retransmit.bt");
-const DNS: &str = include_str!("corpus/seed_dns_latency.bt");
-const STACK: &str = include_str!("corpus/seed_network_stack_latency.bt");
-const POD: &str = include_str!("corpus/seed_pod_network_latency.bt");
-const STACK_TWIN: &str = include_str!("twins/network_stack_latency.bt");
-const POD_TWIN: &str = include_str!("twins/pod_network_latency.bt");
+const CONNECT: &str = include_str!("../../services/tracer/tests/corpus/seed_tcp_connect_latency.bt");
+const RETRANSMIT: &str = include_str!("../../services/tracer/tests/corpus/seed_tcp_retransmit.bt");
+const DNS: &str = include_str!("../../services/tracer/tests/corpus/seed_dns_latency.bt");
+const STACK: &str = include_str!("../../services/tracer/tests/corpus/seed_network_stack_latency.bt");
+const POD: &str = include_str!("../../services/tracer/tests/corpus/seed_pod_network_latency.bt");
+const STACK_TWIN: &str = include_str!("../../services/tracer/tests/twins/network_stack_latency.bt");
+const POD_TWIN: &str = include_str!("../../services/tracer/tests/twins/pod_network_latency.bt");
 
 fn ip(words: &str) {
     let ran = Command::new("ip").args(words.split(' ')).output().unwrap();
@@ -47,7 +47,7 @@ impl Drop for Silent {
 
 /// Says all that is wrong with a script.
 fn refused(script: &str) -> String {
-    let ran = Command::new(OURS).args(["check", "-e", script]).output().unwrap();
+    let ran = Command::new(OURS).args(["trace", "--check", "-e", script]).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();
     assert!(!ran.status.success(), "not refused: {said}");
     said

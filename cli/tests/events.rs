@@ -130,10 +130,10 @@ fn structs_of_the_kernel_are_followed_by_type() {
 #[test]
 fn without_rights_nothing_runs_and_it_says_why() {
     // Where it was built, others may not be let in.
-    let copy = std::env::temp_dir().join(format!("synscope-tracer-{}", std::process::id()));
+    let copy = std::env::temp_dir().join(format!("synscope-{}", std::process::id()));
     std::fs::copy(OURS, &copy).unwrap();
     let nobody = |script: &str| {
-        let ran = Command::new(&copy).args(["run", "-e", script]).uid(65_534).gid(65_534).output().unwrap();
+        let ran = Command::new(&copy).args(["trace", "-e", script]).uid(65_534).gid(65_534).output().unwrap();
         assert!(!ran.status.success());
         String::from_utf8_lossy(&ran.stderr).into_owned()
     };
@@ -149,7 +149,7 @@ fn without_rights_nothing_runs_and_it_says_why() {
 #[test]
 fn what_found_no_room_is_counted() {
     let script = "config = { max_map_keys = 2 } BEGIN { unroll(5) { @n++; @[@n] = 1; } exit(); }";
-    let ran = Command::new(OURS).args(["run", "-e", script]).output().unwrap();
+    let ran = Command::new(OURS).args(["trace", "-e", script]).output().unwrap();
     let (out, error) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert_eq!(out.matches("@[").count(), 2, "{out}");
     assert!(error.contains("3 values found no room in their maps"), "{error}");

@@ -9,7 +9,7 @@ use std::thread;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_synscope-tracer");
+pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_synscope");
 const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
 /// Starts a script and waits until it is attached; gives what it then writes.
@@ -45,7 +45,7 @@ pub(crate) fn traced(tracer: &[OsString], script: &str, act: impl FnOnce()) -> S
 }
 
 pub(crate) fn ours() -> Vec<OsString> {
-    [OURS, "run"].map(OsString::from).to_vec()
+    [OURS, "trace"].map(OsString::from).to_vec()
 }
 
 /// Acts in a thread of a name that scripts look for.

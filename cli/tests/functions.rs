@@ -45,7 +45,7 @@ fn dial(name: &str, times: usize) -> SocketAddr {
 
 /// What `check` says of a script: how its probes are attached, or what is wrong.
 fn checked(script: &str) -> String {
-    let ran = Command::new(OURS).args(["check", "-e", script]).output().unwrap();
+    let ran = Command::new(OURS).args(["trace", "--check", "-e", script]).output().unwrap();
     String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr)
 }
 
@@ -162,7 +162,7 @@ fn a_function_of_many_arguments_is_probed_all_the_same() {
 #[ignore = "needs kprobes: run in a guest"]
 fn a_pattern_leaves_out_what_cannot_be_probed() {
     let script = "kprobe:notif* { @[sarg0] = count(); } interval:ms:1 { exit(); }";
-    let ran = Command::new(OURS).args(["run", "-e", script]).output().unwrap();
+    let ran = Command::new(OURS).args(["trace", "-e", script]).output().unwrap();
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");
     assert!(said.contains("functions of `kprobe:notif*` that cannot be probed: 1\n"), "{said}");
