@@ -31,6 +31,7 @@ pub mod print;
 mod registers;
 pub mod render;
 pub mod run;
+pub mod service;
 pub mod settings;
 pub mod source;
 pub mod target;

@@ -58,6 +58,30 @@ pub mod counter {
     pub const SIZE: u32 = 24;
 }
 
+/// Offsets in the map of what each CPU spent, in bytes.
+pub mod spent {
+    /// When the present window began, in nanoseconds of the monotonic clock.
+    pub const WINDOW: i16 = 0;
+    /// Hits in it.
+    pub const HITS: i16 = 8;
+    /// Nanoseconds of programs in it.
+    pub const RUN: i16 = 16;
+    /// Hits in all.
+    pub const ALL_HITS: i16 = 24;
+    /// Nanoseconds of programs in all.
+    pub const ALL_RUN: i16 = 32;
+    /// Whether too much was spent, and of what; then the window stays as it was.
+    pub const EXCEEDED: i16 = 40;
+    /// When that was.
+    pub const AT: i16 = 48;
+    /// Bytes of all.
+    pub const SIZE: u32 = 56;
+    /// Too many hits.
+    pub const BY_HITS: i32 = 1;
+    /// Too much time.
+    pub const BY_RUN: i32 = 2;
+}
+
 /// Where the maps of a trace are among each other: the script's own first.
 #[derive(Debug, Clone, Copy)]
 pub struct Places {
@@ -93,6 +117,11 @@ impl Places {
     /// Stacks.
     pub fn stacks(self) -> MapId {
         MapId(self.own + 3)
+    }
+
+    /// What each CPU spent.
+    pub fn spent(self) -> MapId {
+        MapId(self.own + 4)
     }
 }
 
@@ -139,8 +168,15 @@ pub fn maps(script: &Script, arena: (u32, u32)) -> Vec<MapPlan> {
         value: STACK_DEPTH * FRAME,
         entries: STACKS,
     };
-    maps.extend([ring, counters, arena, stacks]);
+    let spent =
+        MapPlan { name: "spent".to_owned(), kind: MapKind::PerCpuArray, key: 4, value: spent::SIZE, entries: 1 };
+    maps.extend([ring, counters, arena, stacks, spent]);
     maps
+}
+
+/// Entries that the maps of a script's own may hold together.
+pub fn entries(script: &Script) -> u64 {
+    maps(script, (0, 0)).iter().take(script.maps.len()).map(|plan| u64::from(plan.entries)).sum()
 }
 
 /// A name as the kernel takes it: at most 15 letters, digits, dots and underscores.

@@ -110,3 +110,15 @@ impl LoadedMap {
         value.chunks_exact(part.max(1))
     }
 }
+
+/// Bytes that a map takes when it is full, without what the kernel keeps beside each entry.
+pub(super) fn bytes(plan: &MapPlan) -> u64 {
+    let cpus =
+        if matches!(plan.kind, MapKind::PerCpuArray | MapKind::PerCpuHash) { cpus::possible() as u64 } else { 1 };
+    let entry = u64::from(plan.key.next_multiple_of(8)) + u64::from(plan.value.next_multiple_of(8)) * cpus;
+    match plan.kind {
+        // Its pages are there once; its entries are bytes.
+        MapKind::RingBuffer => plan.entries.into(),
+        _ => entry * u64::from(plan.entries),
+    }
+}

@@ -5,6 +5,7 @@ mod map;
 mod perf;
 mod ring;
 mod shared;
+mod spent;
 mod sys;
 mod types;
 
@@ -17,6 +18,7 @@ use synscope_btf::Found;
 pub(crate) use map::LoadedMap;
 pub(crate) use perf::has_kprobes;
 pub(crate) use ring::Ring;
+pub use spent::{Exceeded, Spent};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
@@ -110,23 +112,8 @@ impl Loaded {
     /// Makes the maps and loads the programs.
     pub(crate) fn new(script: &Script, lowered: &Lowered) -> Result<Self, LoadError> {
         sys::lift_limits();
-        let probes = u32::try_from(script.probes.len()).unwrap_or(u32::MAX);
-        let plans = plan::maps(script, (lowered.arena, probes));
         let places = Places::of(script);
-        let used = |index: usize| {
-            let id = u32::try_from(index).unwrap_or(u32::MAX);
-            lowered.programs.iter().flat_map(|code| &code.maps).any(|(_, map)| map.0 == id)
-        };
-        let mut maps = Vec::new();
-        for (index, plan) in plans.into_iter().enumerate() {
-            // Stacks take a megabyte and more: only who needs them has them.
-            let plan = if used(index) || index <= places.counters().0 as usize {
-                plan
-            } else {
-                MapPlan { entries: 1, ..plan }
-            };
-            maps.push(LoadedMap::new(plan)?);
-        }
+        let maps: Vec<LoadedMap> = needed(script, lowered).into_iter().map(LoadedMap::new).collect::<Result<_, _>>()?;
         let ring = maps.get(places.ring().0 as usize).map(LoadedMap::ring).transpose()?;
         let ring = ring.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let mut loaded = Self { maps, programs: Vec::new(), places, ring };
@@ -154,6 +141,13 @@ impl Loaded {
             counters.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
         };
         Ok((read(counter::LOST), read(counter::FULL)))
+    }
+
+    /// What the programs spent so far, of a script that was lowered within a budget.
+    pub(crate) fn spent(&self) -> io::Result<Spent> {
+        let Some(map) = self.maps.get(self.places.spent().0 as usize) else { return Ok(Spent::default()) };
+        let value = map.get(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        Ok(Spent::of(map.per_cpu(&value)))
     }
 
     fn counters(&self) -> io::Result<Vec<u8>> {
@@ -270,6 +264,21 @@ impl Loaded {
         }
         Ok(())
     }
+}
+
+/// The maps that a script is loaded with.
+fn needed(script: &Script, lowered: &Lowered) -> Vec<MapPlan> {
+    let probes = u32::try_from(script.probes.len()).unwrap_or(u32::MAX);
+    let always = Places::of(script).counters().0;
+    let used = |id: u32| lowered.programs.iter().flat_map(|code| &code.maps).any(|(_, map)| map.0 == id);
+    // Stacks take a megabyte and more: only who needs them has them.
+    let sized = |(id, plan)| if id <= always || used(id) { plan } else { MapPlan { entries: 1, ..plan } };
+    (0..).zip(plan::maps(script, (lowered.arena, probes))).map(sized).collect()
+}
+
+/// Bytes that the maps of a script take at most.
+pub fn memory(script: &Script, lowered: &Lowered) -> u64 {
+    needed(script, lowered).iter().map(map::bytes).sum()
 }
 
 /// Whether the kernel takes programs that it calls from within a function (fentry, fexit), and this function among them.

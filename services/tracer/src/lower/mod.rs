@@ -4,6 +4,7 @@
 //! a map, or into the record on its way to user space.
 
 mod arithmetic;
+mod budget;
 mod for_map;
 mod gather;
 mod memory;
@@ -19,9 +20,13 @@ use crate::code::{Builder, Code, Compare, Width, assemble};
 use crate::diagnostic::Diagnostic;
 use crate::helper;
 use crate::plan::{Places, counter};
+use crate::target::Target;
 use crate::typed::{Probe, Script};
 use crate::types::Type;
+use budget::Meter;
 use memory::{Memory, Place};
+
+pub use budget::Budget;
 
 /// A program for each probe, and how much of the arena the largest needs.
 #[derive(Debug)]
@@ -34,9 +39,15 @@ pub struct Lowered {
 
 /// Writes the programs of a script.
 pub fn lower(script: &Script) -> Result<Lowered, Box<Diagnostic>> {
+    lower_within(script, None)
+}
+
+/// The same; all of them together keep within a budget. What runs only once, at the beginning and in the end, is free.
+pub fn lower_within(script: &Script, budget: Option<Budget>) -> Result<Lowered, Box<Diagnostic>> {
     let mut lowered = Lowered { programs: Vec::new(), arena: 0 };
     for (number, probe) in script.probes.iter().enumerate() {
-        let mut work = Lowerer::new(script, probe);
+        let budget = budget.filter(|_| !matches!(probe.target, Target::Begin | Target::End));
+        let mut work = Lowerer::new(script, probe, budget);
         work.probe(probe);
         let (functions, arena) = work.finish(i32::try_from(number).unwrap_or(0));
         lowered.arena = lowered.arena.max(arena);
@@ -74,12 +85,14 @@ struct Lowerer<'s> {
     functions: Vec<Option<Function>>,
     /// The block that ends the probe.
     exit: BlockId,
+    /// What the probe may cost; without, that is nobody's concern.
+    meter: Option<Meter>,
     /// Where `continue` and `break` lead, innermost last.
     loops: Vec<(BlockId, BlockId)>,
 }
 
 impl<'s> Lowerer<'s> {
-    fn new(script: &'s Script, probe: &Probe) -> Self {
+    fn new(script: &'s Script, probe: &Probe, budget: Option<Budget>) -> Self {
         let mut builder = Builder::new(1);
         let arena = builder.value();
         let (body, exit) = (builder.block(), builder.block());
@@ -97,8 +110,21 @@ impl<'s> Lowerer<'s> {
             });
         }
         let places = Places::of(script);
-        let functions = vec![None];
-        Self { script, places, builder, memory, context, arena, variables, shared, functions, exit, loops: Vec::new() }
+        let meter = budget.map(|budget| Meter::new(budget, builder.value(), builder.value(), builder.block()));
+        Self {
+            script,
+            places,
+            builder,
+            memory,
+            context,
+            arena,
+            variables,
+            shared,
+            functions: vec![None],
+            exit,
+            meter,
+            loops: Vec::new(),
+        }
     }
 
     fn probe(&mut self, probe: &Probe) {
@@ -122,6 +148,9 @@ impl<'s> Lowerer<'s> {
         self.statements(&probe.body);
         self.builder.jump(self.exit);
         self.builder.switch_to(self.exit);
+        if let Some(meter) = self.meter {
+            self.leave(meter);
+        }
         self.builder.end(End::Return(0));
     }
 
@@ -130,6 +159,9 @@ impl<'s> Lowerer<'s> {
         // The first block was left for this; the body is the second.
         self.builder.switch_to(BlockId(0));
         let body = BlockId(1);
+        if let Some(meter) = self.meter {
+            self.enter(meter);
+        }
         if self.memory.arena_used() == 0 {
             self.builder.jump(body);
         } else {

@@ -17,7 +17,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::load::{Attached, LoadError, Loaded};
+use crate::load::{Attached, LoadError, Loaded, Spent};
 use crate::lower::Lowered;
 use crate::plan;
 use crate::target::Target;
@@ -238,6 +238,11 @@ impl<'s> Trace<'s> {
     pub fn losses(&self) -> io::Result<Losses> {
         let (records, values) = self.loaded.losses()?;
         Ok(Losses { records, values })
+    }
+
+    /// What its programs spent so far, where they keep within a budget.
+    pub fn spent(&self) -> io::Result<Spent> {
+        self.loaded.spent()
     }
 
     /// Detaches, runs the script's `END`, and hands on what is left and the maps.

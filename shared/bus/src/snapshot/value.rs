@@ -1,6 +1,7 @@
 //! Keys and values of a trace's maps.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -73,4 +74,6 @@ pub enum Value {
     Text(String),
     /// Several, side by side.
     Tuple(Vec<Value>),
+    /// Members of a struct, by name.
+    Record(BTreeMap<String, Value>),
 }

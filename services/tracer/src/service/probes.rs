@@ -1,0 +1,142 @@
+//! Probes that come with synscope: scripts whose first lines say what they are.
+//!
+//! The first line says what a probe tells, each of the others has a word and a colon: `cost:` low, medium or high;
+//! `parameter:` a name, `=`, its default, `;` and what it means, in the order of `$1`, `$2`, …; `names:` a map, the place
+//! in its keys and the kernel's enumeration by whose names the numbers there are called; `internal:` a map that is
+//! nobody's result.
+
+use std::collections::BTreeMap;
+
+use synscope_bus::command::tracer::{Cost, CuratedProbe, Probe, ProbeParameter};
+
+/// A probe, and how its results are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Curated {
+    /// What is told of it.
+    pub told: CuratedProbe,
+    /// Numbers in keys that have names.
+    pub(super) names: Vec<Names>,
+    /// Maps that are no results.
+    pub(super) internal: Vec<String>,
+}
+
+/// Numbers in a map's keys that have names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) map: String,
+    /// Which part of the key, from 0.
+    pub(super) part: usize,
+    /// The kernel's enumeration.
+    pub(super) enumeration: String,
+}
+
+const FILES: [(&str, &str); 3] = [
+    ("connect-latency", include_str!("../../probes/connect-latency.bt")),
+    ("drops", include_str!("../../probes/drops.bt")),
+    ("tcp-retransmits", include_str!("../../probes/tcp-retransmits.bt")),
+];
+
+/// All of them, by name.
+pub fn all() -> Vec<Curated> {
+    FILES.iter().map(|(name, script)| read(name, script)).collect()
+}
+
+/// The one of this name.
+pub fn find(name: &str) -> Result<Curated, String> {
+    let known = all();
+    let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
+    let found = known.into_iter().find(|probe| probe.told.name == name);
+    found.ok_or_else(|| format!("there is no probe {name:?}: there are {}", names.join(", ")))
+}
+
+impl Curated {
+    /// The values of `$1`, `$2`, …; what is not given has its default.
+    pub fn parameters(&self, asked: &Probe) -> Result<Vec<String>, String> {
+        let known = &self.told.parameters;
+        if let Some(name) = asked.parameters.keys().find(|name| known.iter().all(|known| known.name != **name)) {
+            let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
+            return Err(format!("probe {:?} has no parameter {name:?}: it has {}", asked.name, names.join(", ")));
+        }
+        let value = |known: &ProbeParameter| value(known, &asked.parameters);
+        known.iter().map(value).collect()
+    }
+}
+
+fn value(known: &ProbeParameter, given: &BTreeMap<String, String>) -> Result<String, String> {
+    let Some(given) = given.get(&known.name) else { return Ok(known.default.clone()) };
+    // Whose default is a number, is a number.
+    if known.default.parse::<u64>().is_ok() && given.parse::<u64>().is_err() {
+        return Err(format!("parameter {:?} is a number, not {given:?}", known.name));
+    }
+    Ok(given.clone())
+}
+
+fn read(name: &str, script: &str) -> Curated {
+    let mut probe = Curated::default();
+    probe.told.name = name.to_owned();
+    probe.told.script = script.to_owned();
+    let mut lines = script.lines().map_while(|line| line.strip_prefix("// "));
+    probe.told.about = lines.next().unwrap_or_default().to_owned();
+    for (word, rest) in lines.filter_map(|line| line.split_once(": ")) {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        match (word, words.as_slice()) {
+            ("cost", ["low"]) => probe.told.cost = Cost::Low,
+            ("cost", ["medium"]) => probe.told.cost = Cost::Medium,
+            ("cost", ["high"]) => probe.told.cost = Cost::High,
+            ("parameter", _) => probe.told.parameters.extend(parameter(rest)),
+            ("names", [map, part, enumeration]) => probe.names.extend(part.parse().ok().map(|part| Names {
+                map: (*map).to_owned(),
+                part,
+                enumeration: (*enumeration).to_owned(),
+            })),
+            ("internal", maps) => probe.internal.extend(maps.iter().map(|map| (*map).to_owned())),
+            _ => {}
+        }
+    }
+    probe
+}
+
+fn parameter(text: &str) -> Option<ProbeParameter> {
+    let (name, rest) = text.split_once(" = ")?;
+    let (default, about) = rest.split_once("; ")?;
+    Some(ProbeParameter { name: name.to_owned(), about: about.to_owned(), default: default.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What its first lines say is understood, all of it; and there is a file for each probe.
+    #[test]
+    fn every_probe_says_what_it_is() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/probes")).unwrap();
+        assert_eq!(files.count(), FILES.len());
+        for probe in all() {
+            let Curated { told, names, internal } = &probe;
+            let header: Vec<&str> = told.script.lines().map_while(|line| line.strip_prefix("// ")).collect();
+            assert!(told.about.ends_with('.') && told.cost != Cost::Unknown, "{told:?}");
+            let read = 2 + told.parameters.len() + names.len() + usize::from(!internal.is_empty());
+            assert_eq!(read, header.len(), "{}: a line is not understood", told.name);
+            for parameter in &told.parameters {
+                assert!(!parameter.name.is_empty() && parameter.about.ends_with('.'), "{parameter:?}");
+            }
+            for map in names.iter().map(|names| &names.map).chain(internal) {
+                assert!(told.script.contains(&format!("@{map}[")), "{}: no map {map}", told.name);
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_are_checked_and_have_defaults() {
+        let probe = find("tcp-retransmits").unwrap();
+        let asked = |name: &str, value: &str| Probe {
+            name: "tcp-retransmits".into(),
+            parameters: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+        };
+        assert_eq!(probe.parameters(&Probe::default()).unwrap(), ["0"]);
+        assert_eq!(probe.parameters(&asked("port", "80")).unwrap(), ["80"]);
+        assert!(probe.parameters(&asked("port", "80 || 1")).unwrap_err().contains("is a number"));
+        assert!(probe.parameters(&asked("prot", "80")).unwrap_err().contains("it has port"));
+        assert!(find("drop").unwrap_err().contains("connect-latency, drops, tcp-retransmits"));
+    }
+}

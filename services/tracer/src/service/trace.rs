@@ -1,0 +1,260 @@
+//! One trace, from its source to its end, on a thread of its own.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use synscope_bus::command::tracer::{Started, TraceResults, TraceSource, TraceStatus};
+use synscope_bus::life::{Life, unix_now_ns};
+use synscope_bus::message::trace::{Ending, TraceLosses, TraceState};
+use synscope_bus::reasons::reasons;
+
+use super::compile::{CompileError, Compiled, compile};
+use super::ending::{Around, LineRate, Term, exceeded};
+use super::lines::Lines;
+use super::publish::Publisher;
+use super::settings::{LimitSettings, Settings};
+use super::snapshots::Telling;
+use crate::load::Spent;
+use crate::run::{self, Ended, RunError};
+
+/// How long records wait at most before they are looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// Between two looks at what was spent, and between two batches of lines.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at the maps.
+const MAPS: Duration = Duration::from_secs(1);
+/// Reading maps takes at most one part in so many of the time.
+const MAPS_SHARE: u32 = 10;
+
+/// What others see of a trace, and how they end it.
+#[derive(Debug)]
+pub(super) struct Trace {
+    state: Mutex<State>,
+    stop: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    results: TraceResults,
+    renewed: Instant,
+}
+
+impl Trace {
+    pub(super) fn new(status: TraceStatus) -> Self {
+        let results = TraceResults { status, first: 1, ..TraceResults::default() };
+        Self { state: Mutex::new(State { results, renewed: Instant::now() }), stop: AtomicBool::new(false) }
+    }
+
+    pub(super) fn status(&self) -> TraceStatus {
+        self.state().results.status.clone()
+    }
+
+    pub(super) fn results(&self) -> TraceResults {
+        self.state().results.clone()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state().results.status.state, TraceState::Ended { .. })
+    }
+
+    pub(super) fn renew(&self) {
+        self.state().renewed = Instant::now();
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock, so a poisoned lock still guards a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut TraceResults)) {
+        change(&mut self.state().results);
+    }
+}
+
+/// What a trace runs with.
+#[derive(Debug)]
+pub(super) struct Work<'t> {
+    pub(super) trace: &'t Trace,
+    pub(super) life: &'t Life,
+    pub(super) rules: &'t Settings,
+    pub(super) limits: LimitSettings,
+    pub(super) term: Term,
+}
+
+/// What came of starting a trace, for whoever waits for it.
+pub(super) type Answer = SyncSender<Result<Started, String>>;
+
+impl Work<'_> {
+    /// Runs a trace to its end; `answer` is told once it is attached, or why it is not. Gives whether it ever ran.
+    pub(super) fn run(
+        self,
+        source: &TraceSource,
+        publisher: impl FnOnce() -> Publisher,
+        answer: &Answer,
+    ) -> Option<Publisher> {
+        // Whoever asked may not wait any more.
+        let tell = |told| drop(answer.send(told));
+        let compiled = match compile(source, self.rules, self.limits) {
+            Ok(compiled) => compiled,
+            Err(CompileError::Script(diagnostics)) => {
+                tell(Ok(Started { trace: None, diagnostics }));
+                return None;
+            }
+            Err(error) => {
+                tell(Err(error.to_string()));
+                return None;
+            }
+        };
+        self.trace.update(|results| results.status.probes = compiled.attach_points());
+        let mut lines = Lines::default();
+        let running = match run::Trace::begin(&compiled.script, &compiled.lowered, &mut lines) {
+            Ok(running) => running,
+            Err(RunError::Load(error)) => {
+                let refused = compiled.refused(error);
+                let started = refused.map(|diagnostics| Started { trace: None, diagnostics });
+                tell(started.map_err(|error| reasons(&error)));
+                return None;
+            }
+            Err(error) => {
+                tell(Err(reasons(&error)));
+                return None;
+            }
+        };
+        self.trace.update(|results| results.status.state = TraceState::Running);
+        let mut publisher = publisher();
+        publisher.publish(&TraceState::Running, lines.take(), None, TraceLosses::default());
+        tell(Ok(Started { trace: Some(self.trace.status()), diagnostics: compiled.diagnostics.clone() }));
+        self.carry(&compiled, running, lines, &mut publisher);
+        Some(publisher)
+    }
+
+    /// Carries out what the running trace finds, until there is a reason to end it.
+    fn carry(&self, compiled: &Compiled, mut running: run::Trace<'_>, mut lines: Lines, publisher: &mut Publisher) {
+        let telling = Telling::new(compiled.curated.as_ref());
+        let begun = Instant::now();
+        let mut rate = LineRate::new(begun);
+        let (mut looked, mut next_maps, mut away_since) = (begun, begun + MAPS, None);
+        let ending = loop {
+            let seen = match running.carry(&mut lines) {
+                Ok(seen) => seen,
+                Err(error) => break Ending::Failed { reason: reasons(&error) },
+            };
+            let now = Instant::now();
+            if running.exited() {
+                break Ending::Exited;
+            }
+            let nats = self.life.connection().is_connected();
+            away_since = if nats { None } else { away_since.or(Some(now)) };
+            let over = self.term.over(self.around(now, away_since));
+            if let Some(ending) = over.or_else(|| rate.exceeded(now, lines.count, self.limits.lines_per_second)) {
+                break ending;
+            }
+            if now.duration_since(looked) >= LOOK {
+                looked = now;
+                let spent = self.look(&running, &lines);
+                if let Some(ending) = exceeded(spent, self.limits) {
+                    break ending;
+                }
+                let maps = if now >= next_maps { self.maps(&running, &telling, &mut next_maps) } else { None };
+                let written = lines.take();
+                if maps.is_some() || !written.is_empty() {
+                    publisher.publish(&TraceState::Running, written, maps, self.trace.status().losses);
+                    self.keep(publisher);
+                }
+            }
+            if seen == 0 {
+                std::thread::sleep(POLL);
+            }
+        };
+        self.look(&running, &lines);
+        let ending = match running.end(&mut lines) {
+            Ok(Ended { code: _, losses }) => {
+                self.trace.update(|results| {
+                    results.status.losses.records = losses.records;
+                    results.status.losses.values = losses.values;
+                });
+                ending
+            }
+            Err(error) => Ending::Failed { reason: reasons(&error) },
+        };
+        self.end(ending, &telling, lines, publisher);
+    }
+
+    fn around(&self, now: Instant, away_since: Option<Instant>) -> Around {
+        Around {
+            now,
+            renewed: self.trace.state().renewed,
+            away_since,
+            stopped: self.trace.stop.load(Ordering::Relaxed),
+            tracer_ended: self.life.is_stopped(),
+        }
+    }
+
+    /// Notes what was spent, written and lost so far.
+    fn look(&self, running: &run::Trace<'_>, lines: &Lines) -> Spent {
+        let spent = running.spent().unwrap_or_default();
+        let losses = running.losses();
+        self.trace.update(|results| {
+            let status = &mut results.status;
+            (status.hits, status.run_ns, status.lines, status.losses.cut) =
+                (spent.hits, spent.run_ns, lines.count, lines.cut);
+            if let Ok(losses) = losses {
+                (status.losses.records, status.losses.values) = (losses.records, losses.values);
+            }
+        });
+        spent
+    }
+
+    fn maps(
+        &self,
+        running: &run::Trace<'_>,
+        telling: &Telling,
+        next: &mut Instant,
+    ) -> Option<Vec<synscope_bus::snapshot::Snapshot>> {
+        let begun = Instant::now();
+        let read = running.snapshots();
+        *next = begun + MAPS.max(begun.elapsed() * MAPS_SHARE);
+        match read {
+            Ok(maps) => Some(telling.told(&maps)),
+            Err(error) => {
+                tracing::warn!(trace = self.trace.status().trace, %error, "maps cannot be read");
+                None
+            }
+        }
+    }
+
+    /// What was found is there for whoever asks.
+    fn keep(&self, publisher: &Publisher) {
+        let found = publisher.found();
+        self.trace.update(|results| {
+            results.maps.clone_from(&found.maps);
+            results.first = found.first();
+            results.lines = found.lines.iter().cloned().collect();
+        });
+    }
+
+    /// Tells the end, once nothing is left in the kernel.
+    fn end(&self, ending: Ending, telling: &Telling, mut lines: Lines, publisher: &mut Publisher) {
+        lines.finish();
+        let maps = lines.last.as_ref().map(|maps| telling.told(maps));
+        let written = lines.take();
+        let losses = TraceLosses { cut: lines.cut, ..self.trace.status().losses };
+        let status = self.trace.status();
+        tracing::info!(trace = status.trace, ?ending, hits = status.hits, lines = lines.count, "trace ended");
+        let state = TraceState::Ended { ending };
+        publisher.publish(&state, written, maps, losses);
+        self.keep(publisher);
+        self.trace.update(|results| {
+            let status = &mut results.status;
+            (status.losses, status.lines) = (losses, lines.count);
+            status.ended_unix_ns = Some(unix_now_ns());
+            status.state = state;
+        });
+    }
+}
