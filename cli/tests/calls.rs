@@ -3,12 +3,14 @@
 
 mod traced;
 
+use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use traced::{OURS, named, ours, traced};
+use nix::time::{ClockId, clock_gettime};
+use traced::{OURS, attached, named, ours, traced};
 
 /// Runs a script that ends by itself.
 fn ran(script: &str, variables: &[(&str, &str)]) -> Output {
@@ -55,6 +57,18 @@ fn points_in_time_are_local() {
     }
 }
 
+/// The machine's clocks, each beside what this test reads of it.
+#[test]
+fn clocks_are_told_apart() {
+    let lines = lines(r#"BEGIN { printf("%d %d %d\n", nsecs(boot), nsecs(monotonic), nsecs(sw_tai)); exit(); }"#, &[]);
+    let told = lines[0].split(' ').map(|number| number.parse::<i64>().unwrap());
+    for (told, clock) in told.zip([ClockId::CLOCK_BOOTTIME, ClockId::CLOCK_MONOTONIC, ClockId::CLOCK_TAI]) {
+        let now = clock_gettime(clock).unwrap();
+        let passed = now.tv_sec() * 1_000_000_000 + now.tv_nsec() - told;
+        assert!((0..60_000_000_000).contains(&passed), "{clock:?}: {passed}");
+    }
+}
+
 #[test]
 fn a_script_names_its_exit_code() {
     for (code, expected) in [("", 0), ("7", 7), ("200 + 55", 255), ("pid - pid + 3", 3)] {
@@ -80,6 +94,19 @@ fn texts_in_a_row_are_joined() {
     let expected = "/bin/true one two words three\n/bin/true+one+two words+three\n\
         /bin/true 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14\n";
     assert!(written.starts_with(expected), "{written}");
+}
+
+#[test]
+fn joined_texts_are_a_document_in_json() {
+    let script = r#"tracepoint:syscalls:sys_enter_execve /comm == "starter"/ { join(args.argv, ","); exit(); }"#;
+    let mut tracer = ours();
+    tracer.extend(["-f", "json"].map(Into::into));
+    let (mut child, mut lines) = attached(&tracer, script);
+    named("starter", || assert!(Command::new("/bin/true").arg("a \"word\"").status().unwrap().success()));
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "{\"type\": \"join\", \"data\": \"/bin/true,a \\\"word\\\"\"}\n");
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]

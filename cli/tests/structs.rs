@@ -88,3 +88,31 @@ fn members_are_read_as_c_wrote_them() {
         assert!(written.lines().any(|other| other == line), "no {line:?} in:\n{written}");
     }
 }
+
+/// As bpftrace writes them: members by name, elements in a row, constants as numbers.
+#[test]
+fn structs_are_documents_in_json() {
+    let script = format!(
+        r#"{}BEGIN {{
+            $s = *(struct nested *)(pid - pid); print($s); print(pton("1.2.3.4")); print(BLUE);
+            @of[BLUE] = $s.c; @last = *(struct texts *)(pid - pid); exit();
+        }}"#,
+        definitions()
+    );
+    let ran = Command::new(OURS).args(["trace", "-f", "json", "-e", &script]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let written = String::from_utf8(ran.stdout).unwrap();
+    let lines: Vec<serde_json::Value> =
+        written.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let inner = serde_json::json!([{"x": 0, "y": 0}, {"x": 0, "y": 0}]);
+    let nested = serde_json::json!({"a": 0, "b": {"a": 0, "b": 0}, "c": inner, "d": {"i": 0, "bytes": ""}, "e": 0});
+    let texts = serde_json::json!({"name": "", "bytes": [0, 0, 0], "pointer": 0, "rows": [[0, 0, 0], [0, 0, 0]]});
+    let expected = serde_json::json!([
+        {"type": "value", "data": nested},
+        {"type": "value", "data": [1, 2, 3, 4]},
+        {"type": "value", "data": 8},
+        {"type": "map", "data": {"@last": texts}},
+        {"type": "map", "data": {"@of": {"8": inner}}},
+    ]);
+    assert_eq!(serde_json::Value::from(lines), expected, "{written}");
+}

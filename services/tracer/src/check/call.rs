@@ -1,12 +1,14 @@
 //! Calls for their value.
 
+use nix::time::{ClockId, clock_gettime};
+
 use super::Checker;
 use super::expression::{number, unknown};
 use crate::ast::{self, ExpressionKind as Ast, Function};
 use crate::diagnostic::Diagnostic;
 use crate::helper;
 use crate::source::Span;
-use crate::typed::{Expression, ExpressionKind, Held, Source};
+use crate::typed::{Arithmetic, Expression, ExpressionKind, Held, Source};
 use crate::types::{Access, Space, Type};
 
 /// Frames that a stack has where the script does not say, and at most, as in bpftrace.
@@ -116,7 +118,19 @@ impl Checker<'_> {
         Expression { span, ty: Type::INT64, kind: ExpressionKind::HasKey(entry) }
     }
 
+    /// `nsecs(tai)`. `sw_tai` is as far from the boot clock as the two are apart now, for kernels whose programs cannot
+    /// read atomic time.
     fn clock(&mut self, name: Option<&ast::Expression>, span: Span) -> Expression {
+        if let Some(Ast::Identifier(name)) = name.map(|name| &name.kind)
+            && name == "sw_tai"
+        {
+            let now = |clock| clock_gettime(clock).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec());
+            let apart = now(ClockId::CLOCK_TAI) - now(ClockId::CLOCK_BOOTTIME);
+            let boot = Box::new(self.clock(None, span));
+            let apart = Box::new(number(apart, Type::INT64, span));
+            let kind = ExpressionKind::Binary(Arithmetic::Add, boot, apart);
+            return Expression { span, ty: Type::UINT64, kind };
+        }
         let helper = match name.map(|name| &name.kind) {
             None => helper::KTIME_GET_BOOT_NS,
             Some(Ast::Identifier(name)) => match name.as_str() {
@@ -124,12 +138,16 @@ impl Checker<'_> {
                 "monotonic" => helper::KTIME_GET_NS,
                 "tai" => helper::KTIME_GET_TAI_NS,
                 _ => {
-                    self.error("clock", format!("there is no clock `{name}`; there are boot, monotonic and tai"), span);
+                    self.error(
+                        "clock",
+                        format!("there is no clock `{name}`; there are boot, monotonic, tai and sw_tai"),
+                        span,
+                    );
                     return unknown(span);
                 }
             },
             Some(_) => {
-                self.error("clock", "the clocks are boot, monotonic and tai", span);
+                self.error("clock", "the clocks are boot, monotonic, tai and sw_tai", span);
                 return unknown(span);
             }
         };
