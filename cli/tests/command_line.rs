@@ -215,6 +215,19 @@ fn the_environment_sets_what_bpftrace_reads_from_it() {
     assert_eq!((written.matches("@[").count(), said.contains("1 values found no room")), (2, true), "{written}{said}");
     let (written, _) = with("BPFTRACE_MAX_STRLEN", "8", r#"BEGIN { print(str("a long text")); exit(); }"#);
     assert!(written.starts_with("a long t"), "{written}");
+    // A frame is an address, an address and a name, or a name; what the environment says counts more than the script.
+    let stack = "config = { stack_mode = perf } BEGIN { printf(\"%s\", kstack(1)); exit(); }";
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (raw, _) = with("BPFTRACE_STACK_MODE", "raw", stack);
+    assert!(raw.trim_end().strip_prefix('\n').is_some_and(is_hex), "{raw}");
+    let (named, _) = with("BPFTRACE_STACK_MODE", "bpftrace", stack);
+    assert!(named.starts_with("\n        ") && named.contains("_BEGIN+"), "{named}");
+    let (both, _) = with("BPFTRACE_MAX_STRLEN", "64", stack);
+    assert!(
+        both.strip_prefix("\n\t").and_then(|line| line.split_once(' ')).is_some_and(|(hex, _)| is_hex(hex)),
+        "{both}"
+    );
+    assert!(with("BPFTRACE_STACK_MODE", "best", stack).1.contains("is `bpftrace`, `perf` or `raw`, not `best`"));
     let several = "tracepoint:sched:sched_process_* { } BEGIN { exit(); }";
     for variable in ["BPFTRACE_MAX_PROBES", "BPFTRACE_MAX_BPF_PROGS"] {
         let (_, said) = with(variable, "2", several);

@@ -1,10 +1,8 @@
-//! Probes at tracepoints, hit by what this test does: exact counts of real system calls, threads and waits. The same
-//! scripts run under bpftrace 0.23 where `SYNSCOPE_BPFTRACE` names a command that runs it.
+//! Probes at tracepoints, hit by what this test does: exact counts of real system calls, threads and waits.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
 
 mod traced;
 
-use std::ffi::OsString;
 use std::io::{BufRead, Read};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,9 +14,10 @@ use nix::unistd::Pid;
 use traced::{OURS, attached, named, ours, traced};
 
 /// System calls by their arguments, which lie in a record and in the process' memory.
-fn opened_files(tracer: &[OsString]) {
+#[test]
+fn a_system_calls_arguments_are_read() {
     let script = r#"tracepoint:syscalls:sys_enter_openat /comm == "opener"/ { @[str(args.filename)] = count(); }"#;
-    let written = traced(tracer, script, || {
+    let written = traced(&ours(), script, || {
         named("opener", || {
             for (file, times) in [("/proc/self/stat", 7), ("/proc/no/such", 3)] {
                 (0..times).for_each(|_| drop(std::fs::File::open(file)));
@@ -29,20 +28,22 @@ fn opened_files(tracer: &[OsString]) {
 }
 
 /// A tracepoint whose record is not read: a raw tracepoint does.
-fn leaving_threads(tracer: &[OsString]) {
+#[test]
+fn a_tracepoint_is_hit_by_every_thread_that_ends() {
     let script = r#"tracepoint:sched:sched_process_exit /comm == "leaver"/ { @left = count(); @[pid] = count(); }"#;
-    let written = traced(tracer, script, || (0..5).for_each(|_| named("leaver", || {})));
+    let written = traced(&ours(), script, || (0..5).for_each(|_| named("leaver", || {})));
     assert!(written.contains("@left: 5\n"), "{written}");
     assert!(written.contains(&format!("@[{}]: 5\n", std::process::id())), "{written}");
 }
 
 /// Time between two probes, by thread.
-fn shortest_sleep(tracer: &[OsString]) {
+#[test]
+fn time_passes_between_two_probes() {
     let script = r#"tracepoint:syscalls:sys_enter_clock_nanosleep /comm == "sleeper"/ { @start[tid] = nsecs; }
         tracepoint:syscalls:sys_exit_clock_nanosleep /@start[tid]/ {
             @us = min((nsecs - @start[tid]) / 1000); @times[args.ret] = count(); delete(@start[tid]);
         }"#;
-    let written = traced(tracer, script, || {
+    let written = traced(&ours(), script, || {
         named("sleeper", || (0..4).for_each(|_| thread::sleep(Duration::from_millis(3))));
     });
     assert!(written.contains("@times[0]: 4\n"), "{written}");
@@ -51,7 +52,8 @@ fn shortest_sleep(tracer: &[OsString]) {
 }
 
 /// Addresses and ports of a connection, from the record and from the socket itself.
-fn connections(tracer: &[OsString]) {
+#[test]
+fn a_connection_is_seen_by_its_addresses() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let at = listener.local_addr().unwrap();
     let script = format!(
@@ -63,7 +65,7 @@ fn connections(tracer: &[OsString]) {
         }}"#,
         port = at.port()
     );
-    let written = traced(tracer, &script, || {
+    let written = traced(&ours(), &script, || {
         named("dialer", move || (0..3).for_each(|_| drop(std::net::TcpStream::connect(at).unwrap())));
     });
     let each = format!("dialer 127.0.0.1 127 \\x7f\\x00\\x00\\x01\n127.0.0.1 {}\n", at.port());
@@ -72,11 +74,12 @@ fn connections(tracer: &[OsString]) {
 }
 
 /// Reasons have names: nobody listens where these datagrams go.
-fn drop_reasons(tracer: &[OsString]) {
+#[test]
+fn packets_are_dropped_for_a_reason() {
     let script = r#"tracepoint:skb:kfree_skb /comm == "shouter"/ {
         @[args.reason] = count(); @told[args.reason == SKB_DROP_REASON_NO_SOCKET] = count();
     }"#;
-    let written = traced(tracer, script, || {
+    let written = traced(&ours(), script, || {
         named("shouter", || {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -87,16 +90,19 @@ fn drop_reasons(tracer: &[OsString]) {
 }
 
 /// Numbers of a raw tracepoint.
-fn raw_arguments(tracer: &[OsString]) {
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_raw_tracepoints_arguments_are_numbers() {
     let script = r#"rawtracepoint:sys_enter /comm == "asker" && arg1 == 110/ { @asked = count(); }"#;
-    let written = traced(tracer, script, || {
+    let written = traced(&ours(), script, || {
         named("asker", || (0..6).for_each(|_| assert!(nix::unistd::getppid().as_raw() > 0)));
     });
     assert!(written.contains("@asked: 6\n"), "{written}");
 }
 
 /// Events that the kernel counts: pages that are touched for the first time, waits, and time that is spent.
-fn counted_events(tracer: &[OsString]) {
+#[test]
+fn events_are_counted() {
     const PAGES: usize = 64;
     const PAGE: usize = 4096;
     const SPUN: Duration = Duration::from_millis(200);
@@ -104,7 +110,7 @@ fn counted_events(tracer: &[OsString]) {
         software:cs:1 /comm == "waiter"/ { @waited = count(); }
         software:cpu-clock:1000000 /comm == "spinner"/ { @spun[probe] = count(); }
         software:faults { @seldom = count(); }"#;
-    let written = traced(tracer, script, || {
+    let written = traced(&ours(), script, || {
         named("toucher", || {
             // Memory that is asked for as zeroes is none until it is touched.
             let mut memory = vec![0_u8; PAGES * PAGE];
@@ -129,9 +135,10 @@ fn counted_events(tracer: &[OsString]) {
 }
 
 /// The tracer itself is what the signal goes to.
-fn signals(tracer: &[OsString]) {
+#[test]
+fn a_signal_to_the_tracer_runs_a_probe() {
     let script = r#"self:signal:SIGUSR1 { printf("%s %d\n", probe, pid > 0); @ = count(); }"#;
-    let (mut child, mut lines) = attached(tracer, script);
+    let (mut child, mut lines) = attached(&ours(), script);
     let id = Pid::from_raw(child.id().cast_signed());
     let mut line = String::new();
     for _signal in 0..3 {
@@ -145,21 +152,6 @@ fn signals(tracer: &[OsString]) {
     lines.read_to_string(&mut rest).unwrap();
     assert!(child.wait().unwrap().success());
     assert!(rest.contains("@: 3\n"), "{rest}");
-}
-
-#[test]
-fn packets_are_dropped_for_a_reason() {
-    drop_reasons(&ours());
-}
-
-#[test]
-fn events_are_counted() {
-    counted_events(&ours());
-}
-
-#[test]
-fn a_signal_to_the_tracer_runs_a_probe() {
-    signals(&ours());
 }
 
 /// What the CPU counts, where there is such a CPU; most virtual machines have none.
@@ -180,45 +172,6 @@ fn a_cpus_events_are_counted_or_refused() {
             "{said}"
         );
     }
-}
-
-#[test]
-fn a_system_calls_arguments_are_read() {
-    opened_files(&ours());
-}
-
-#[test]
-fn a_tracepoint_is_hit_by_every_thread_that_ends() {
-    leaving_threads(&ours());
-}
-
-#[test]
-fn time_passes_between_two_probes() {
-    shortest_sleep(&ours());
-}
-
-#[test]
-#[cfg(target_arch = "x86_64")]
-fn a_raw_tracepoints_arguments_are_numbers() {
-    raw_arguments(&ours());
-}
-
-#[test]
-fn a_connection_is_seen_by_its_addresses() {
-    connections(&ours());
-}
-
-#[test]
-#[ignore = "needs bpftrace 0.23: SYNSCOPE_BPFTRACE names a command that runs it"]
-fn bpftrace_sees_the_same() {
-    let tracer = [std::env::var_os("SYNSCOPE_BPFTRACE").expect("SYNSCOPE_BPFTRACE")];
-    opened_files(&tracer);
-    leaving_threads(&tracer);
-    shortest_sleep(&tracer);
-    raw_arguments(&tracer);
-    counted_events(&tracer);
-    drop_reasons(&tracer);
-    connections(&tracer);
 }
 
 /// Pointers that the verifier knows are followed by loads; 4 is `PF_EXITING`, `in_iowait` a bit field.

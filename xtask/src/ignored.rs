@@ -1,30 +1,34 @@
 //! Tests that `cargo test` leaves out, and where they run instead: none is left out for good without a word.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
 use crate::apt::output;
+use crate::bpftrace;
 use crate::ebpf::root;
 use crate::test::{Outcome, ended};
 
 /// Its tests that are left out here run in a guest, see `vm::suite`.
-const IN_A_GUEST: &[&str] = &["devices", "functions", "seed"];
+const IN_A_GUEST: &[&str] = &["beside_functions", "devices", "functions", "seed"];
 /// Theirs run what we run under bpftrace too.
-const COMPARED: &[&str] = &["events", "outputs"];
-/// Names a command that runs bpftrace 0.23, which few distributions have.
-const BPFTRACE: &str = "SYNSCOPE_BPFTRACE";
+const COMPARED: &[&str] = &["beside", "outputs"];
+/// Names a command that runs bpftrace 0.23; where nobody does, Debian's is fetched.
+pub(crate) const BPFTRACE: &str = "SYNSCOPE_BPFTRACE";
 
-/// What becomes of each group of them; runs those that only lack a program which is named.
+/// What becomes of each group of them; runs those that only lack a program.
 pub(crate) fn outcomes() -> Result<Vec<(String, Outcome)>> {
     let (all, in_a_guest, compared) = (names(&[])?, names(IN_A_GUEST)?, names(COMPARED)?);
     let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let mut outcomes = vec![(listed(&in_a_guest), Outcome::Elsewhere("in guests, see there".to_owned()))];
-    let comparison = if std::env::var_os(BPFTRACE).is_some() {
-        ended(cargo(COMPARED).args(["--", "--ignored", "--test-threads=1"])).into()
-    } else {
-        Outcome::Elsewhere(format!("NOT RUN, not even in CI, as {BPFTRACE} names no bpftrace 0.23"))
+    let comparison = match bpftrace() {
+        Ok(command) => {
+            let mut compare = cargo(COMPARED);
+            ended(compare.args(["--", "--ignored", "--test-threads=1"]).env(BPFTRACE, command)).into()
+        }
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
     };
     outcomes.push((listed(&compared), comparison));
     let nowhere = nowhere(&all, [&in_a_guest, &compared]);
@@ -32,6 +36,11 @@ pub(crate) fn outcomes() -> Result<Vec<(String, Outcome)>> {
         nowhere.into_iter().map(|name| (name, Outcome::Failed("ignored here, and run nowhere else".to_owned()))),
     );
     Ok(outcomes)
+}
+
+/// The command that runs bpftrace.
+pub(crate) fn bpftrace() -> Result<OsString> {
+    std::env::var_os(BPFTRACE).map_or_else(|| bpftrace::prepare().map(OsString::from), Ok)
 }
 
 /// Those that no group has.

@@ -4,6 +4,7 @@
 
 mod apt;
 mod bench;
+mod bpftrace;
 mod ebpf;
 mod fuzz;
 mod ignored;
@@ -67,6 +68,8 @@ enum Command {
     },
     /// Set up, then run all tests.
     Test,
+    /// Fetch Debian's bpftrace 0.23 unless it is there, and say where it is.
+    Bpftrace,
     /// Say what synscope finds on this machine, what it loses, and what to do about it.
     Preflight {
         /// As a JSON array.
@@ -99,6 +102,10 @@ fn main() -> ExitCode {
         Command::Lab { arguments } => setup::run(false).and_then(|()| lab::become_it(&arguments)),
         Command::Fuzz { seconds, targets } => fuzz::run(&targets, seconds).map(|()| 0),
         Command::Test => setup::run(false).and_then(|()| test::run()).map(|()| 0),
+        Command::Bpftrace => bpftrace::prepare().map(|command| {
+            println!("{}", command.display());
+            0
+        }),
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
     };

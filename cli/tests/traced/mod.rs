@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 pub(crate) const OURS: &str = env!("CARGO_BIN_EXE_synscope");
-const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+pub(crate) const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
 /// Starts a script and waits until it is attached; gives what it then writes.
 pub(crate) fn attached(tracer: &[OsString], script: &str) -> (Child, BufReader<ChildStdout>) {

@@ -16,12 +16,48 @@ pub struct Settings {
     pub max_bpf_progs: u32,
     /// Whether maps are printed when the trace ends.
     pub print_maps_on_exit: bool,
+    /// How stacks are written where the script does not say.
+    pub stack_mode: StackMode,
+    /// What was set from outside, which a script cannot change.
+    fixed: Vec<String>,
+}
+
+/// How a stack's frames are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StackMode {
+    /// Name and offset.
+    #[default]
+    Bpftrace,
+    /// Address, name and offset.
+    Perf,
+    /// The address.
+    Raw,
+}
+
+impl StackMode {
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "bpftrace" => Some(Self::Bpftrace),
+            "perf" => Some(Self::Perf),
+            "raw" => Some(Self::Raw),
+            _ => None,
+        }
+    }
 }
 
 impl Default for Settings {
     /// bpftrace's own.
     fn default() -> Self {
-        Self { max_map_keys: 4096, max_strlen: 1024, max_probes: 1024, max_bpf_progs: 1024, print_maps_on_exit: true }
+        Self {
+            max_map_keys: 4096,
+            max_strlen: 1024,
+            max_probes: 1024,
+            max_bpf_progs: 1024,
+            print_maps_on_exit: true,
+            stack_mode: StackMode::default(),
+            fixed: Vec::new(),
+        }
     }
 }
 
@@ -31,6 +67,7 @@ const PREFIX: &str = "BPFTRACE_";
 const MAX_KEYS: u32 = 1 << 24;
 const MAX_STRLEN: u32 = 1 << 14;
 const MAX_PROBES: u32 = 1 << 14;
+const STACK_MODES: &str = "`bpftrace`, `perf` or `raw`";
 
 /// Why a setting changes nothing here, for those that scripts of bpftrace's may bring along.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
@@ -97,12 +134,23 @@ impl Settings {
                 Outcome::Set
             }
             ("print_maps_on_exit", _) => Outcome::Refused("true or false".to_owned()),
-            ("stack_mode", ConfigValue::Text(mode)) if mode == "bpftrace" => Outcome::Set,
-            ("stack_mode", _) => Outcome::Refused("always `bpftrace` here".to_owned()),
+            ("stack_mode", ConfigValue::Text(mode)) => match StackMode::named(mode) {
+                Some(mode) => {
+                    self.stack_mode = mode;
+                    Outcome::Set
+                }
+                None => Outcome::Refused(STACK_MODES.to_owned()),
+            },
+            ("stack_mode", _) => Outcome::Refused(STACK_MODES.to_owned()),
             ("license", ConfigValue::Text(license)) if license == "GPL" => Outcome::Set,
             ("license", _) => Outcome::Refused("always `GPL`, without which no program reads memory".to_owned()),
             _ => Outcome::Unknown,
         }
+    }
+
+    /// Whether it was set from outside: as in bpftrace, that counts more than what a script says.
+    pub(crate) fn is_fixed(&self, name: &str) -> bool {
+        self.fixed.iter().any(|fixed| fixed == name)
     }
 
     /// Sets what the environment says; gives remarks on what of it changes nothing, or what is wrong with it.
@@ -118,7 +166,7 @@ impl Settings {
                 _ => text.parse().map_or_else(|_no_number| ConfigValue::Text(text.clone()), ConfigValue::Int),
             };
             match settings.set(&name, &value) {
-                Outcome::Set => {}
+                Outcome::Set => settings.fixed.push(name),
                 Outcome::WithoutEffect(why) => remarks.push(format!("`{variable}` changes nothing: {why}")),
                 Outcome::Refused(range) => return Err(SettingError { variable, range, value: text }),
                 Outcome::Unknown => remarks.push(match nearest(&name, SETTINGS.iter().copied()) {
@@ -144,9 +192,10 @@ mod tests {
 
     #[test]
     fn the_environment_sets_what_it_names() {
-        let set = [("BPFTRACE_MAX_MAP_KEYS", "7"), ("BPFTRACE_STACK_MODE", "bpftrace"), ("PATH", "/bin")];
+        let set = [("BPFTRACE_MAX_MAP_KEYS", "7"), ("BPFTRACE_STACK_MODE", "perf"), ("PATH", "/bin")];
         let (settings, remarks) = environment(&set).unwrap();
-        assert_eq!((settings.max_map_keys, remarks), (7, Vec::new()));
+        assert_eq!((settings.max_map_keys, settings.stack_mode, remarks), (7, StackMode::Perf, Vec::new()));
+        assert!(settings.is_fixed("max_map_keys") && !settings.is_fixed("max_strlen"));
         let (settings, _) = environment(&[("BPFTRACE_PRINT_MAPS_ON_EXIT", "false")]).unwrap();
         assert!(!settings.print_maps_on_exit);
     }

@@ -186,7 +186,11 @@ fn field(line: &str, user: bool, environment: &Environment) -> Option<Field> {
         (Type::Pointer { to: Box::new(to), access }, Kind::Number)
     } else {
         let size = u8::try_from(size).ok().filter(|size| matches!(size, 1 | 2 | 4 | 8))?;
-        (named(ty, environment).unwrap_or(Type::Int { size, signed }), Kind::Number)
+        // System calls' records have eight bytes for an `int` too, and no sign.
+        let declared = if user { declared(ty, environment) } else { None };
+        let narrower = declared.filter(|declared| declared.size() < u32::from(size));
+        let ty = named(ty, environment).or(narrower).unwrap_or(Type::Int { size, signed });
+        (ty, Kind::Number)
     };
     Some(Field { name: name.to_owned(), ty, offset, kind })
 }
@@ -196,6 +200,13 @@ fn named(ty: &str, environment: &Environment) -> Option<Type> {
     let name = ty.trim().strip_prefix("enum ")?;
     let found = environment.kernel().ok()?.find(Named::Enum, name.trim()).ok()?;
     Some(type_by_id(&found.btf, found.id))
+}
+
+/// A number's type by its name.
+fn declared(ty: &str, environment: &Environment) -> Option<Type> {
+    let vmlinux = environment.kernel().ok()?.vmlinux();
+    let id = vmlinux.lookup(Named::Number, ty).or_else(|| vmlinux.lookup(Named::Typedef, ty))?;
+    Some(type_by_id(vmlinux, id)).filter(|ty| matches!(ty, Type::Int { .. }))
 }
 
 fn element(ty: &str) -> Type {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use synscope_btf::{Btf, TypeId};
 
+use crate::settings::StackMode;
+
 /// The type of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
@@ -40,8 +42,8 @@ pub enum Type {
     Array(Box<Type>, u32),
     /// Values side by side.
     Tuple(Vec<Type>),
-    /// A stack, known by the number under which it is kept, with at most so many frames.
-    Stack(Space, u32),
+    /// A stack, known by the number under which it is kept.
+    Stack(Space, Frames),
     /// An address in code, shown by name.
     Symbol(Space),
     /// An IPv4 or IPv6 address.
@@ -50,6 +52,15 @@ pub enum Type {
     Mac,
     /// A point in time, shown in this format.
     Time(String),
+}
+
+/// What is shown of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frames {
+    /// How many, at most.
+    pub depth: u32,
+    /// How they are written.
+    pub mode: StackMode,
 }
 
 /// Whose memory or code.

@@ -21,12 +21,13 @@ pub(crate) use kernel::Release;
 pub(crate) use suite::Suite;
 
 /// What a guest gets of our environment, and what it gets where we have none.
-const VARIABLES: [(&str, Option<&str>); 6] = [
+const VARIABLES: [(&str, Option<&str>); 7] = [
     ("PATH", None),
     ("HOME", None),
     ("RUST_BACKTRACE", None),
     ("RUST_LOG", None),
     ("PROPTEST_CASES", None),
+    ("SYNSCOPE_BPFTRACE", None),
     (SEED.0, Some(SEED.1)),
 ];
 

@@ -9,7 +9,7 @@ use crate::helper;
 use crate::registers;
 use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind, Source};
-use crate::types::{Access, Space, Type};
+use crate::types::{Access, Frames, Space, Type};
 
 /// Frames that a stack has where the script does not say, as in bpftrace.
 const STACK_DEPTH: u32 = crate::plan::STACK_DEPTH;
@@ -36,8 +36,8 @@ impl Checker<'_> {
             Variable::Comm => (Type::Text(16), Source::Comm),
             Variable::Curtask => (self.task(), Source::Task),
             Variable::Ctx => (Type::pointer(Type::None), Source::Context),
-            Variable::Kstack => (Type::Stack(Space::Kernel, STACK_DEPTH), Source::Stack(Space::Kernel)),
-            Variable::Ustack => (Type::Stack(Space::User, STACK_DEPTH), Source::Stack(Space::User)),
+            Variable::Kstack => (self.whole_stack(Space::Kernel), Source::Stack(Space::Kernel)),
+            Variable::Ustack => (self.whole_stack(Space::User), Source::Stack(Space::User)),
             Variable::Probe => {
                 let name = self.probe.name.clone();
                 return self.text(name.into_bytes(), span);
@@ -66,6 +66,10 @@ impl Checker<'_> {
             }
         };
         Expression { span, ty, kind: ExpressionKind::Source(source) }
+    }
+
+    fn whole_stack(&self, space: Space) -> Type {
+        Type::Stack(space, Frames { depth: STACK_DEPTH, mode: self.settings.stack_mode })
     }
 
     /// The process that runs, as the kernel has it.

@@ -7,9 +7,10 @@ use super::expression::{number, unknown};
 use crate::ast::{self, ExpressionKind as Ast, Function};
 use crate::diagnostic::Diagnostic;
 use crate::helper;
+use crate::settings::StackMode;
 use crate::source::Span;
 use crate::typed::{Arithmetic, Expression, ExpressionKind, Held, Source};
-use crate::types::{Access, Space, Type};
+use crate::types::{Access, Frames, Space, Type};
 
 /// Frames that a stack has where the script does not say, and at most, as in bpftrace.
 const STACK_DEPTH: i64 = 127;
@@ -157,12 +158,10 @@ impl Checker<'_> {
     /// `kstack(perf, 3)`: a mode, a number of frames, or both.
     fn stack(&mut self, space: Space, arguments: &[ast::Expression], span: Span) -> Expression {
         let mut depth = STACK_DEPTH;
+        let mut mode = self.settings.stack_mode;
         for argument in arguments {
             match &argument.kind {
-                Ast::Identifier(mode) if mode == "bpftrace" => {}
-                Ast::Identifier(mode) if matches!(mode.as_str(), "perf" | "raw") => {
-                    self.error("not-yet", format!("the form `{mode}` of stacks is not supported yet"), argument.span);
-                }
+                Ast::Identifier(name) if let Some(named) = StackMode::named(name) => mode = named,
                 _ => {
                     if let ExpressionKind::Int(frames @ 1..=STACK_DEPTH) = self.integer(argument).kind {
                         depth = frames;
@@ -173,7 +172,7 @@ impl Checker<'_> {
                 }
             }
         }
-        let ty = Type::Stack(space, u32::try_from(depth).unwrap_or(1));
+        let ty = Type::Stack(space, Frames { depth: u32::try_from(depth).unwrap_or(1), mode });
         Expression { span, ty, kind: ExpressionKind::Source(Source::Stack(space)) }
     }
 
@@ -253,8 +252,8 @@ impl Checker<'_> {
         let of = self.expression(of);
         match (&of.ty, &of.kind) {
             (Type::Unknown, _) => unknown(span),
-            (Type::Stack(_, depth), ExpressionKind::Source(Source::Stack(space))) => {
-                let kind = ExpressionKind::Source(Source::Frames(*space, *depth));
+            (Type::Stack(_, frames), ExpressionKind::Source(Source::Stack(space))) => {
+                let kind = ExpressionKind::Source(Source::Frames(*space, frames.depth));
                 Expression { span, ty: Type::INT64, kind }
             }
             (Type::Stack(..), _) => {

@@ -57,7 +57,7 @@ pub struct Checked {
 pub struct Environment {
     /// The values of `$1`, `$2`, …
     pub parameters: Vec<String>,
-    /// Settings from outside the script; its own `config` block counts more.
+    /// Settings from outside the script.
     pub settings: Settings,
     /// The process of the command that is traced, `cpid`.
     pub child: Option<u32>,
@@ -234,6 +234,9 @@ impl<'e> Checker<'e> {
     fn config(&mut self, program: &ast::Program) {
         for entry in program.config.iter().flat_map(|config| &config.entries) {
             let name = &entry.key.text;
+            if self.settings.is_fixed(name) {
+                continue;
+            }
             match self.settings.set(name, &entry.value) {
                 // What is unknown was said when it was read.
                 Outcome::Set | Outcome::Unknown => {}

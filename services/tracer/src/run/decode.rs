@@ -33,8 +33,8 @@ impl Decoder<'_> {
                 Value::Bytes(bytes.get(8..8 + length).unwrap_or_default().to_vec())
             }
             Type::Tuple(items) => Value::Tuple(self.values(items, bytes)),
-            Type::Stack(space, depth) => {
-                let text = stack::text(self.symbols, *space, first.cast_signed(), *depth, self.loaded);
+            Type::Stack(space, frames) => {
+                let text = stack::text(self.symbols, *space, first.cast_signed(), *frames, self.loaded);
                 Value::Text(text.into_bytes())
             }
             Type::Symbol(space) => {

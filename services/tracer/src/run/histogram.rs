@@ -40,9 +40,7 @@ impl Range {
         let edge = |number: u64| i128::from(min) + i128::from(number) * i128::from(step);
         match number.checked_sub(1) {
             None => Self { from: None, to: Some(i128::from(min)) },
-            Some(before) if number >= last && edge(before) >= i128::from(max) => {
-                Self { from: Some(i128::from(max)), to: None }
-            }
+            Some(before) if number >= last => Self { from: Some(edge(before).min(i128::from(max))), to: None },
             Some(before) => Self { from: Some(edge(before)), to: Some(edge(number)) },
         }
     }

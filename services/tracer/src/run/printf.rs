@@ -4,17 +4,18 @@ use super::text;
 use super::value::{Value, escaped};
 use crate::check::narrowed;
 use crate::format::{Conversion, Format, Letter, Piece};
+use crate::types::Type;
 
 /// Values in a format.
 pub(super) fn formatted(format: &Format, values: &[Value]) -> Vec<u8> {
-    let mut values = values.iter();
+    let mut values = values.iter().zip(&format.types);
     let mut text = Vec::new();
     for piece in &format.pieces {
         match piece {
             Piece::Text(piece) => text.extend_from_slice(piece),
             Piece::Value(conversion) => {
-                if let Some(value) = values.next() {
-                    text.append(&mut converted(conversion, value));
+                if let Some((value, ty)) = values.next() {
+                    text.append(&mut converted(conversion, value, ty));
                 }
             }
         }
@@ -22,9 +23,11 @@ pub(super) fn formatted(format: &Format, values: &[Value]) -> Vec<u8> {
     text
 }
 
-fn converted(conversion: &Conversion, value: &Value) -> Vec<u8> {
+fn converted(conversion: &Conversion, value: &Value, ty: &Type) -> Vec<u8> {
     let number = value.number();
-    let unsigned = narrowed(number, conversion.bytes, false).cast_unsigned();
+    // C makes an `int` of what is smaller: without a sign, it has 32 bits.
+    let bytes = if ty.is_signed() && ty.size() <= 4 { conversion.bytes.min(4) } else { conversion.bytes };
+    let unsigned = narrowed(number, bytes, false).cast_unsigned();
     let digits = |digits: String, prefix: &str| {
         let least = conversion.precision.unwrap_or(0);
         numeric(conversion, prefix, &format!("{digits:0>least$}"))

@@ -76,6 +76,8 @@ impl Snapshot {
                 let together = |value: &[u8]| Gathered::of(*aggregate, loaded.per_cpu(value));
                 let mut entries: Keyed<Gathered> =
                     raw.iter().map(|(bytes, value)| (key(bytes), together(value))).collect();
+                // Counts and sums do not tell whether they are zero because nothing was gathered; the others do.
+                entries.retain(|(_, gathered)| aggregate.room() == 8 || gathered.count > 0);
                 entries.sort_by_key(|(_, gathered)| gathered.order(*aggregate));
                 Entries::Gathered(*aggregate, entries)
             }

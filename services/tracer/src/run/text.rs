@@ -42,7 +42,7 @@ impl<O: Write, E: Write> Sink for Text<O, E> {
                 self.out.write_all(&text)?;
                 writeln!(self.out)
             }
-            Report::Lost(records) => writeln!(self.error, "Lost {records} events"),
+            Report::Lost(records) => writeln!(self.out, "Lost {records} events"),
             Report::Ending => write!(self.out, "\n\n"),
         }
     }
