@@ -12,3 +12,4 @@ pub mod routes;
 pub mod services;
 pub mod settings;
 pub mod store;
+pub mod tracers;

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 use synscope_bus::command::CommandError;
+use synscope_bus::command::tracer::Diagnostic;
 use synscope_bus::document::DocumentError;
 use synscope_bus::message::incident::Advice;
 use synscope_bus::reasons::reasons;
@@ -34,6 +35,9 @@ pub struct Details {
     /// What a person can do instead; absent when there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<Advice>,
+    /// What is wrong with a script, by place; absent when it is nothing of that kind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
 }
 
 /// What went wrong with a request.
@@ -145,6 +149,13 @@ impl Problem {
     #[must_use]
     pub fn advising(mut self, advice: &[Advice]) -> Self {
         self.0.advice = advice.to_vec();
+        self
+    }
+
+    /// The same problem, with what is wrong with a script.
+    #[must_use]
+    pub fn diagnosing(mut self, diagnostics: &[Diagnostic]) -> Self {
+        self.0.diagnostics = diagnostics.to_vec();
         self
     }
 }

@@ -75,6 +75,27 @@ impl Route {
         F: Fn(Call, Q) -> W + Clone + Send + Sync + 'static,
         W: Future<Output = Result<A, Problem>> + Send,
     {
+        Self::ask((Method::GET, MethodFilter::GET), path, summary, answer)
+    }
+
+    /// A route that ends what the path names.
+    pub fn delete<Q, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        Q: Asked + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, Q) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        Self::ask((Method::DELETE, MethodFilter::DELETE), path, summary, answer)
+    }
+
+    fn ask<Q, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        Q: Asked + Send + 'static,
+        A: Answer + 'static,
+        F: Fn(Call, Q) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
         let known = query::names::<Q>();
         let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap| {
             let made = async {
@@ -84,14 +105,14 @@ impl Route {
             respond(&uri, made.await)
         };
         Self {
-            method: Method::GET,
+            method: method.0,
             path,
             summary,
             asked: Q::schemas,
             headers: &[],
             body: None,
             answer: A::content,
-            handler: on(MethodFilter::GET, handler),
+            handler: on(method.1, handler),
         }
     }
 

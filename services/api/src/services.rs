@@ -19,8 +19,10 @@ use crate::store::services::Instance;
 pub const DATAPATH: &str = "datapath";
 /// The service that finds incidents.
 pub const ANALYZER: &str = "analyzer";
+/// The service that runs traces on a node.
+pub const TRACER: &str = "tracer";
 /// The services that are asked.
-const ASKED: [&str; 3] = [DATAPATH, ANALYZER, "tracer"];
+const ASKED: [&str; 3] = [DATAPATH, ANALYZER, TRACER];
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(2);
 /// How long all instances have to say that they are there.

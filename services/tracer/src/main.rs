@@ -5,16 +5,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Parser;
 use synscope_bus::command::Answers;
-use synscope_bus::command::tracer::{
-    CheckTrace, DescribeType, GetResults, ListFunctions, ListProbes, ListTraces, RenewTrace, StartProbe, StartScript,
-    StopTrace,
-};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::subject::ServiceName;
 use synscope_bus::{configuration, telemetry};
-use synscope_tracer::service::{Settings, Traces, functions, probes, type_text};
+use synscope_tracer::service::{Settings, Traces};
 
 /// Runs traces that others start, within limits.
 #[derive(Parser)]
@@ -37,7 +33,7 @@ async fn main() -> Result<()> {
     let traces = Traces::new(&life, settings, PublisherId::begin(node));
 
     let answers = Answers::announce(&life).await?;
-    answer(&answers, &traces).await?;
+    traces.answer(&answers).await?;
     life.ready();
 
     life.stopped().await;
@@ -47,26 +43,5 @@ async fn main() -> Result<()> {
         tracing::warn!(left, "traces end with the process");
     }
     life.drain().await;
-    Ok(())
-}
-
-async fn answer(answers: &Answers, traces: &Traces) -> Result<()> {
-    let about = traces.clone();
-    answers.answer(move |asked: CheckTrace| about.check(&asked)).await?;
-    let about = traces.clone();
-    answers.answer(move |asked: StartScript| about.start_script(asked)).await?;
-    let about = traces.clone();
-    answers.answer(move |asked: StartProbe| about.start_probe(asked)).await?;
-    let about = traces.clone();
-    answers.answer(move |RenewTrace { trace }| about.renew(&trace)).await?;
-    let about = traces.clone();
-    answers.answer(move |StopTrace { trace }| about.stop(&trace)).await?;
-    let about = traces.clone();
-    answers.answer(move |ListTraces {}| Ok(about.list())).await?;
-    let about = traces.clone();
-    answers.answer(move |GetResults { trace }| about.results(&trace)).await?;
-    answers.answer(|ListProbes {}| Ok(probes().into_iter().map(|probe| probe.told).collect())).await?;
-    answers.answer(|asked: ListFunctions| functions(&asked)).await?;
-    answers.answer(|asked: DescribeType| type_text(&asked)).await?;
     Ok(())
 }

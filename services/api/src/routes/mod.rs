@@ -15,6 +15,7 @@ pub mod edges;
 pub mod flows;
 pub mod health;
 pub mod incidents;
+pub mod kernel;
 pub mod maps;
 pub mod metrics;
 pub mod nodes;
@@ -23,6 +24,8 @@ pub mod reports;
 pub mod signals;
 pub mod status;
 pub mod stream;
+pub mod trace_stream;
+pub mod traces;
 
 /// The largest body, bytes.
 const BODY_MAX: usize = 64 << 10;
@@ -62,6 +65,19 @@ pub fn all() -> Vec<Route> {
             "Incidents as they change: `incident`, `gone`, and `missed`",
             stream::incidents,
         ),
+        Route::post("/v1/traces", "Starts a script or a curated probe on nodes", traces::start),
+        Route::get("/v1/traces", "All traces: running ones, and the latest that ended", traces::list),
+        Route::post("/v1/traces/check", "What is wrong with a script, and how it would be attached", traces::check),
+        Route::get("/v1/traces/{id}", "What a trace found, the maps of all nodes as one", traces::get),
+        Route::delete("/v1/traces/{id}", "Ends a trace on all nodes, and tells what it found", traces::stop),
+        Route::get(
+            "/v1/traces/{id}/stream",
+            "A trace as it goes on: `line`, `maps` each second, `missed`, and `ended` for each node",
+            trace_stream::stream,
+        ),
+        Route::get("/v1/probes", "The curated probes, with their parameters and scripts", kernel::probes),
+        Route::get("/v1/functions", "Functions of a node's kernel", kernel::functions),
+        Route::get("/v1/types/{name}", "A type of a node's kernel, in C", kernel::type_text),
         Route::get("/v1/asyncapi.json", "What is published on NATS, as an AsyncAPI document", page::asyncapi),
         Route::get("/metrics", "Metrics for Prometheus", metrics::get),
         Route::get("/healthz", "Whether the process lives", health::live),

@@ -14,7 +14,7 @@ use crate::feed::FeedCounts;
 use crate::problem::Problem;
 use crate::query::Nothing;
 use crate::route::Call;
-use crate::services::{ANALYZER, DATAPATH};
+use crate::services::{ANALYZER, DATAPATH, TRACER};
 use crate::store::lock;
 
 /// One instance of another service.
@@ -61,6 +61,8 @@ pub struct StatusAnswer {
     pub datapaths: Vec<InstanceHealth>,
     /// The analyzers, or why there are none.
     pub analyzers: Observed<Vec<InstanceHealth>>,
+    /// The nodes' tracers that were heard of in the last hour.
+    pub tracers: Vec<InstanceHealth>,
     /// What was received, what is missing, and what was none of ours.
     pub feeds: FeedCounts,
     /// Flow events that each node lost before they were sent, since its datapath began.
@@ -85,6 +87,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> 
         } else {
             Observed::Observed { value: analyzers }
         },
+        tracers: instances(app, TRACER),
         feeds: app.feeds.counts(),
         flows_lost,
         memory: memory(app),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use synscope_bus::message::incident::Incident;
@@ -51,7 +51,7 @@ impl<T> Events<T> {
         E: Clone + Send + 'static,
         F: Fn(E) -> Option<Made> + Send + 'static,
     {
-        let (counting, ending) = (app.clone(), app.life.clone());
+        let counting = app.clone();
         let events = stream::unfold((receiver, event), move |(mut receiver, event)| {
             let app = counting.clone();
             async move {
@@ -72,6 +72,12 @@ impl<T> Events<T> {
                 }
             }
         });
+        Self::of(app, events)
+    }
+
+    /// Tells these, until the service ends.
+    pub fn of(app: &App, events: impl Stream<Item = Made> + Send + 'static) -> Self {
+        let ending = app.life.clone();
         let events = events.take_until(async move { ending.stopped().await }).boxed();
         Self { events, kind: PhantomData }
     }

@@ -12,3 +12,4 @@ mod flows;
 mod outage;
 mod routes;
 mod service;
+mod traces;

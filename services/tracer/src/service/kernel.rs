@@ -12,7 +12,7 @@ const FUNCTIONS_MAX: u16 = 1000;
 const TEXT_MAX: usize = 64 << 10;
 
 /// Functions whose names are like a pattern, as the kernel's types tell them.
-pub fn functions(asked: &ListFunctions) -> Result<Functions, String> {
+pub(super) fn functions(asked: &ListFunctions) -> Result<Functions, String> {
     let kernel = Kernel::running().map_err(|error| reasons(&error))?;
     let pattern = Pattern::new(&asked.pattern);
     let found: BTreeSet<Function> = kernel
@@ -29,7 +29,7 @@ pub fn functions(asked: &ListFunctions) -> Result<Functions, String> {
 }
 
 /// A type as C, by its name, with or without the keyword before it.
-pub fn type_text(asked: &DescribeType) -> Result<TypeText, String> {
+pub(super) fn type_text(asked: &DescribeType) -> Result<TypeText, String> {
     let kernel = Kernel::running().map_err(|error| reasons(&error))?;
     let name = asked.name.trim();
     let kinds: &[(&str, Named)] = match name.split_once(' ') {

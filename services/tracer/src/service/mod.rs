@@ -3,6 +3,7 @@
 //! A trace is compiled, loaded, read and ended on one thread. Others see its status, and tell it to end. What it made in
 //! the kernel hangs on file descriptors of this process alone: it goes with the trace, and with the process.
 
+mod answers;
 mod compile;
 mod deny;
 mod diagnostics;
@@ -16,7 +17,5 @@ mod snapshots;
 mod trace;
 mod traces;
 
-pub use kernel::{functions, type_text};
-pub use probes::{all as probes, find as find_probe};
 pub use settings::{Settings, SettingsError};
 pub use traces::Traces;

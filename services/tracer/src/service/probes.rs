@@ -11,9 +11,9 @@ use synscope_bus::command::tracer::{Cost, CuratedProbe, Probe, ProbeParameter};
 
 /// A probe, and how its results are told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Curated {
+pub(super) struct Curated {
     /// What is told of it.
-    pub told: CuratedProbe,
+    pub(super) told: CuratedProbe,
     /// Numbers in keys that have names.
     pub(super) names: Vec<Names>,
     /// Maps that are no results.
@@ -37,12 +37,12 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// All of them, by name.
-pub fn all() -> Vec<Curated> {
+pub(super) fn all() -> Vec<Curated> {
     FILES.iter().map(|(name, script)| read(name, script)).collect()
 }
 
 /// The one of this name.
-pub fn find(name: &str) -> Result<Curated, String> {
+pub(super) fn find(name: &str) -> Result<Curated, String> {
     let known = all();
     let names: Vec<&str> = FILES.iter().map(|(name, _)| *name).collect();
     let found = known.into_iter().find(|probe| probe.told.name == name);
@@ -51,7 +51,7 @@ pub fn find(name: &str) -> Result<Curated, String> {
 
 impl Curated {
     /// The values of `$1`, `$2`, …; what is not given has its default.
-    pub fn parameters(&self, asked: &Probe) -> Result<Vec<String>, String> {
+    pub(super) fn parameters(&self, asked: &Probe) -> Result<Vec<String>, String> {
         let known = &self.told.parameters;
         if let Some(name) = asked.parameters.keys().find(|name| known.iter().all(|known| known.name != **name)) {
             let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).collect();
