@@ -148,6 +148,14 @@ impl Settings {
         }
     }
 
+    /// The same with a bound on the places that probes are at, and on programs, that no script can raise.
+    #[must_use]
+    pub fn at_most(mut self, places: u32) -> Self {
+        (self.max_probes, self.max_bpf_progs) = (places, places);
+        self.fixed.extend(["max_probes", "max_bpf_progs"].map(str::to_owned));
+        self
+    }
+
     /// Whether it was set from outside: as in bpftrace, that counts more than what a script says.
     pub(crate) fn is_fixed(&self, name: &str) -> bool {
         self.fixed.iter().any(|fixed| fixed == name)

@@ -61,7 +61,7 @@ pub(super) fn compile(source: &TraceSource, rules: &Settings, limits: LimitSetti
     let mut said = located(&parsed.diagnostics, &source);
     let Some(program) = parsed.program else { return Err(CompileError::Script(said)) };
     let most = u32::try_from(limits.probes).unwrap_or(u32::MAX);
-    let settings = settings::Settings { max_probes: most, max_bpf_progs: most, ..settings::Settings::default() };
+    let settings = settings::Settings::default().at_most(most);
     let checked = check(&program, &Environment::new(parameters, settings));
     said.extend(located(&checked.diagnostics, &source));
     let Some(mut script) = checked.script else { return Err(CompileError::Script(said)) };
