@@ -1,9 +1,11 @@
 //! All edges, all nodes, all incidents.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::NodeSignals;
@@ -63,7 +65,9 @@ impl fmt::Display for Refused {
 #[derive(Debug)]
 pub struct Engine {
     scale: Scale,
-    edges: HashMap<String, Edge>,
+    /// In the order in which they first came, because that is mostly the order in which they come again: ten thousand
+    /// don't fit a cache, and what is read in its order in memory is there in time.
+    edges: IndexMap<String, Edge, RandomState>,
     node_names: HashSet<Arc<str>>,
     nodes: Nodes,
     incidents: Vec<Tracked>,
@@ -80,7 +84,7 @@ impl Engine {
     pub fn new(scale: Scale) -> Self {
         Self {
             scale,
-            edges: HashMap::new(),
+            edges: IndexMap::default(),
             node_names: HashSet::new(),
             nodes: Nodes::new(scale),
             incidents: Vec::new(),

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use arrayvec::ArrayVec;
 use synscope_bus::message::edge::EdgeBucket;
 use synscope_bus::message::incident::Point;
 
@@ -15,6 +16,8 @@ const FINE_MAX: usize = 720;
 const COARSE_MAX: usize = 1320;
 /// Buckets in a minute.
 const COARSE: u64 = 6;
+/// Later buckets beside those, which are put to them at once.
+const RECENT_MAX: usize = 6;
 /// The first bucket's number: late ones have lower numbers.
 const FIRST: u32 = u32::MAX / 2;
 
@@ -61,66 +64,99 @@ impl Cell {
     }
 }
 
-/// Where this number is, or would be. Mostly it is the last or later than all: to search ten thousand edges' days would
-/// be to read them from memory.
-fn place(cells: &VecDeque<Cell>, number: u32) -> usize {
-    match cells.back() {
-        Some(last) if last.number == number => cells.len() - 1,
-        Some(last) if last.number > number => cells.partition_point(|known| known.number < number),
-        _ => cells.len(),
-    }
-}
-
 /// One edge from one vantage, for a day.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     bucket_ns: u64,
     /// Number of the bucket that cells are counted from, in buckets since 1970; none before the first.
     base: Option<u64>,
+    /// Number of the latest cell there is.
+    latest: u32,
+    /// A minute's cells, in place, later than all others: the rest is read and written once a minute, because ten thousand
+    /// edges' days don't fit a cache.
+    recent: ArrayVec<Cell, RECENT_MAX>,
     fine: VecDeque<Cell>,
     coarse: VecDeque<Cell>,
 }
 
 impl History {
-    pub(crate) const fn new(scale: &Scale) -> Self {
-        Self { bucket_ns: scale.bucket_ns, base: None, fine: VecDeque::new(), coarse: VecDeque::new() }
+    pub(crate) fn new(scale: &Scale) -> Self {
+        Self {
+            bucket_ns: scale.bucket_ns,
+            base: None,
+            latest: 0,
+            recent: ArrayVec::new(),
+            fine: VecDeque::new(),
+            coarse: VecDeque::new(),
+        }
     }
 
-    /// Adds a part, in its own place.
-    pub(crate) fn add(&mut self, part: &EdgeBucket) {
+    /// Adds a part, in its own place. What its bucket held before, unless that is part of a minute by now.
+    pub(crate) fn add(&mut self, part: &EdgeBucket) -> Cell {
         let bucket = part.start_unix_ns / self.bucket_ns;
         self.base.get_or_insert_with(|| bucket.saturating_sub(FIRST.into()));
         let cell = Cell::of(self.number(part.start_unix_ns), part);
-        let place = place(&self.fine, cell.number);
-        let buckets = self.fine.len();
-        match self.fine.get_mut(place) {
-            Some(known) if known.number == cell.number => known.add(&cell),
-            // Earlier than all buckets there are.
-            _ if place == 0 && !self.coarse.is_empty() => self.add_coarse(cell),
-            _ if place == buckets => push(&mut self.fine, cell, FINE_MAX + 1),
-            _ => self.fine.insert(place, cell),
+        if let Some(known) = self.at(cell.number) {
+            let before = *known;
+            known.add(&cell);
+            return before;
         }
-        if self.fine.len() > FINE_MAX
-            && let Some(oldest) = self.fine.pop_front()
-        {
-            self.add_coarse(oldest);
+        if self.recent.is_full() {
+            self.settle();
         }
+        if cell.number > self.latest || self.recent.first().is_some_and(|first| first.number < cell.number) {
+            let place = self.recent.partition_point(|known| known.number < cell.number);
+            self.recent.insert(place, cell);
+            self.latest = self.latest.max(cell.number);
+            return Cell::default();
+        }
+        let place = self.fine.partition_point(|known| known.number < cell.number);
+        // Earlier than all buckets there are.
+        if place == 0 && !self.coarse.is_empty() {
+            self.add_coarse(cell);
+        } else {
+            self.fine.insert(place, cell);
+            self.shrink();
+        }
+        Cell::default()
     }
 
     /// Notes how many suffered in a bucket that was judged.
     pub(crate) fn note_suffering(&mut self, start_unix_ns: u64, suffering: u64) {
-        let number = self.number(start_unix_ns);
-        let place = self.fine.partition_point(|known| known.number < number);
-        if let Some(cell) = self.fine.get_mut(place).filter(|cell| cell.number == number) {
+        if let Some(cell) = self.at(self.number(start_unix_ns)) {
             cell.suffering = cell.suffering.saturating_add(narrow(suffering));
         }
     }
 
-    /// What the bucket held so far.
-    pub(crate) fn at(&self, start_unix_ns: u64) -> Cell {
-        let number = self.number(start_unix_ns);
-        let place = self.fine.partition_point(|known| known.number < number);
-        self.fine.get(place).filter(|cell| cell.number == number).copied().unwrap_or_default()
+    /// The bucket of this number, as long as it is one by itself.
+    fn at(&mut self, number: u32) -> Option<&mut Cell> {
+        if number > self.latest {
+            return None;
+        }
+        let is_recent = self.recent.first().is_some_and(|first| first.number <= number);
+        let place = |cells: &[Cell]| cells.binary_search_by_key(&number, |cell| cell.number).ok();
+        if is_recent {
+            return place(&self.recent).and_then(|place| self.recent.get_mut(place));
+        }
+        let place = self.fine.binary_search_by_key(&number, |cell| cell.number).ok()?;
+        self.fine.get_mut(place)
+    }
+
+    /// Puts the recent ones to the others.
+    fn settle(&mut self) {
+        for cell in self.recent.take() {
+            push(&mut self.fine, cell, FINE_MAX + RECENT_MAX);
+        }
+        self.shrink();
+    }
+
+    /// Makes minutes of the oldest beyond the bound.
+    fn shrink(&mut self) {
+        while self.fine.len() > FINE_MAX
+            && let Some(oldest) = self.fine.pop_front()
+        {
+            self.add_coarse(oldest);
+        }
     }
 
     /// Handshakes in a window, measured ones and those that never completed; whole minutes where it is long ago.
@@ -152,7 +188,8 @@ impl History {
         let in_window = move |cells: &'_ VecDeque<Cell>| {
             cells.partition_point(|cell| cell.number < from)..cells.partition_point(|cell| cell.number < to)
         };
-        self.coarse.range(in_window(&self.coarse)).chain(self.fine.range(in_window(&self.fine)))
+        let recent = self.recent.iter().filter(move |cell| (from..to).contains(&cell.number));
+        self.coarse.range(in_window(&self.coarse)).chain(self.fine.range(in_window(&self.fine))).chain(recent)
     }
 
     fn number(&self, start_unix_ns: u64) -> u32 {
@@ -162,7 +199,11 @@ impl History {
     fn add_coarse(&mut self, cell: Cell) {
         let minute = (self.base.unwrap_or(0) + u64::from(cell.number)) / COARSE * COARSE;
         let cell = Cell { number: narrow(minute.saturating_sub(self.base.unwrap_or(0))), ..cell };
-        let place = place(&self.coarse, cell.number);
+        // Mostly it is the last.
+        let place = match self.coarse.back() {
+            Some(last) if last.number == cell.number => self.coarse.len() - 1,
+            _ => self.coarse.partition_point(|known| known.number < cell.number),
+        };
         let minutes = self.coarse.len();
         match self.coarse.get_mut(place) {
             Some(known) if known.number == cell.number => known.add(&cell),
@@ -211,12 +252,12 @@ mod tests {
         }
         let end = START + 3 * 86_400 * S;
         let points = history.points(0, u64::MAX - 20 * S);
-        assert_eq!(points.len(), FINE_MAX + COARSE_MAX);
+        assert_eq!(points.len(), COARSE_MAX + FINE_MAX + RECENT_MAX);
         assert!(points.iter().rev().take(FINE_MAX).all(|point| point.n == 1 && point.max_ns.is_some()));
         assert!(points[1..COARSE_MAX].iter().all(|point| point.n == 6 && point.failed == 12));
         assert_eq!(history.handshakes(end - 7200 * S, end), 720 * 3);
         assert_eq!(history.handshakes(end - 86_400 * S, end), 8640 * 3);
-        assert!(history.fine.capacity() <= FINE_MAX + 4 && history.coarse.capacity() <= COARSE_MAX + 4);
+        assert!(history.fine.capacity() <= FINE_MAX + RECENT_MAX + 4 && history.coarse.capacity() <= COARSE_MAX + 4);
         // One of long ago finds its minute.
         history.add(&part(end - 36_000 * S, 9_000_000));
         assert_eq!(history.handshakes(end - 36_000 * S, end - 35_940 * S), 21);

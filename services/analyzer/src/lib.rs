@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod anomalies;
+mod bucket;
 pub mod case;
 pub mod causes;
 mod edge;

@@ -1,6 +1,6 @@
 //! All windows of time, in one place: they shrink together, so that ten minutes can be played in 20 s.
 
-use synscope_bus::message::edge::EdgeBucket;
+use crate::bucket::Bucket;
 
 const S: u64 = 1_000_000_000;
 
@@ -41,7 +41,7 @@ impl Scale {
     }
 
     /// Whether two anomalous buckets, the first first, are of one spike.
-    pub const fn joins(&self, a: &EdgeBucket, b: &EdgeBucket) -> bool {
-        b.start_unix_ns <= a.start_unix_ns + a.length_ns + self.join_ns
+    pub const fn joins(&self, a: &Bucket, b: &Bucket) -> bool {
+        b.start_unix_ns <= a.end_unix_ns() + self.join_ns
     }
 }

@@ -1,8 +1,8 @@
 //! From anomalous buckets to spikes.
 
-use synscope_bus::message::edge::EdgeBucket;
 use synscope_bus::message::incident::Spike;
 
+use crate::bucket::Bucket;
 use crate::scale::Scale;
 use crate::series::Series;
 
@@ -27,7 +27,6 @@ pub fn spikes(series: &Series) -> Vec<Spike> {
     let usual = usual_of(series, &groups);
     series
         .past()
-        .iter()
         .copied()
         .chain(groups.into_iter().filter_map(|group| spike_of(series, group, usual, CHANCE_LN_MAX)))
         .collect()
@@ -35,12 +34,11 @@ pub fn spikes(series: &Series) -> Vec<Spike> {
 
 /// The share of connections that usually suffer, without what is a spike beside all that do: its part of each block would
 /// hide the others' onsets.
-pub(crate) fn usual_of(series: &Series, groups: &[&[&EdgeBucket]]) -> f64 {
+pub(crate) fn usual_of(series: &Series, groups: &[&[&Bucket]]) -> f64 {
     let usual = series.usual_share();
-    let is_sure = |group: &&&[&EdgeBucket]| {
-        series.is_known_outage(group) || no_chance(series, group, usual, CHANCE_LN_MAX).is_some()
-    };
-    let sure: Vec<&EdgeBucket> = groups.iter().filter(is_sure).flat_map(|group| group.iter().copied()).collect();
+    let is_sure =
+        |group: &&&[&Bucket]| series.is_known_outage(group) || no_chance(series, group, usual, CHANCE_LN_MAX).is_some();
+    let sure: Vec<&Bucket> = groups.iter().filter(is_sure).flat_map(|group| group.iter().copied()).collect();
     if sure.is_empty() { usual } else { series.usual_share_without(sure.into_iter()).min(usual) }
 }
 
@@ -52,7 +50,7 @@ pub(crate) fn outages(series: &Series) -> Vec<(u64, u64)> {
     }
     let groups = series.groups(&anomalous);
     let usual = usual_of(series, &groups);
-    let is_one = |group: &[&EdgeBucket]| {
+    let is_one = |group: &[&Bucket]| {
         let spike = || spike_of(series, group, usual, CHANCE_LN_MAX);
         series.is_known_outage(group) || spike().is_some_and(|spike| is_outage(&spike, series.scale()))
     };
@@ -61,14 +59,14 @@ pub(crate) fn outages(series: &Series) -> Vec<(u64, u64)> {
 }
 
 /// The spike that neighbouring anomalous buckets make, if they do.
-pub(crate) fn spike_of(series: &Series, group: &[&EdgeBucket], usual: f64, chance_ln_max: f64) -> Option<Spike> {
+pub(crate) fn spike_of(series: &Series, group: &[&Bucket], usual: f64, chance_ln_max: f64) -> Option<Spike> {
     let kept = no_chance(series, group, usual, chance_ln_max)?;
     let (first, last) = (kept.first()?, kept.last()?);
-    let mut sum = EdgeBucket { start_unix_ns: first.start_unix_ns, ..EdgeBucket::default() };
+    let mut sum = Bucket { start_unix_ns: first.start_unix_ns, ..Bucket::default() };
     for bucket in kept {
         sum.add(bucket);
     }
-    Some(summary(&sum, last.start_unix_ns + last.length_ns, series.slow_ns()))
+    Some(summary(&sum, last.end_unix_ns(), series.slow_ns()))
 }
 
 /// Those of neighbouring anomalous buckets that make a spike, if they do.
@@ -78,15 +76,15 @@ pub(crate) fn spike_of(series: &Series, group: &[&EdgeBucket], usual: f64, chanc
 /// picked for being anomalous.
 fn no_chance<'a, 'b>(
     series: &Series,
-    group: &'a [&'b EdgeBucket],
+    group: &'a [&'b Bucket],
     usual: f64,
     chance_ln_max: f64,
-) -> Option<&'a [&'b EdgeBucket]> {
+) -> Option<&'a [&'b Bucket]> {
     let kept = trimmed(series, group, usual);
     let (first, last) = (kept.first()?, kept.last()?);
-    let sum = |of: fn(&EdgeBucket) -> u64| kept.iter().map(|bucket| of(bucket)).sum::<u64>();
+    let sum = |of: fn(&Bucket) -> u64| kept.iter().map(|bucket| of(bucket)).sum::<u64>();
     let suffering = kept.iter().map(|bucket| series.suffering(bucket)).sum();
-    let seen = series.handshakes(first.start_unix_ns, last.start_unix_ns + last.length_ns);
+    let seen = series.handshakes(first.start_unix_ns, last.end_unix_ns());
     let handshakes = seen.max(sum(|bucket| bucket.n + bucket.failed)) + sum(|bucket| bucket.dropped);
     #[allow(clippy::cast_precision_loss, reason = "a count of buckets")]
     let begins_ln = (group.len() as f64).ln();
@@ -96,17 +94,16 @@ fn no_chance<'a, 'b>(
 
 /// The buckets without those at both ends that may be chance, so that a hiccup beforehand is not taken for the onset; all
 /// of them where that would take more than half of those that suffer.
-fn trimmed<'a, 'b>(series: &Series, buckets: &'a [&'b EdgeBucket], usual: f64) -> &'a [&'b EdgeBucket] {
-    let suffering = |bucket: &&EdgeBucket| series.suffering(bucket);
-    let is_no_chance = |bucket: &&EdgeBucket| {
-        chance_ln(suffering(bucket), bucket.n + bucket.dropped + bucket.failed, usual) <= EDGE_CHANCE_LN_MAX
-    };
+fn trimmed<'a, 'b>(series: &Series, buckets: &'a [&'b Bucket], usual: f64) -> &'a [&'b Bucket] {
+    let suffering = |bucket: &&Bucket| series.suffering(bucket);
+    let is_no_chance =
+        |bucket: &&Bucket| chance_ln(suffering(bucket), bucket.handshakes(), usual) <= EDGE_CHANCE_LN_MAX;
     let (Some(first), Some(last)) = (buckets.iter().position(is_no_chance), buckets.iter().rposition(is_no_chance))
     else {
         return buckets;
     };
     let kept = buckets.get(first..=last).unwrap_or(buckets);
-    let sum = |buckets: &[&EdgeBucket]| buckets.iter().map(suffering).sum::<u64>();
+    let sum = |buckets: &[&Bucket]| buckets.iter().map(suffering).sum::<u64>();
     if sum(kept) * 2 >= sum(buckets) { kept } else { buckets }
 }
 
@@ -137,10 +134,9 @@ fn chance_ln(suffering: u64, all: u64, usual_share: f64) -> f64 {
 pub fn seen_within(series: &Series, spikes: &[Spike]) -> Vec<Spike> {
     let within = |spike: &Spike| {
         let sum = series.within(spike.start_unix_ns, spike.end_unix_ns);
-        let seen =
-            summary(&EdgeBucket { start_unix_ns: spike.start_unix_ns, ..sum }, spike.end_unix_ns, series.slow_ns());
+        let seen = summary(&Bucket { start_unix_ns: spike.start_unix_ns, ..sum }, spike.end_unix_ns, series.slow_ns());
         let meets = |past: &&Spike| past.start_unix_ns < spike.end_unix_ns && spike.start_unix_ns < past.end_unix_ns;
-        let seen = series.past().iter().filter(meets).fold(seen, |seen, past| together(&seen, past));
+        let seen = series.past().filter(meets).fold(seen, |seen, past| together(&seen, past));
         // A SYN that comes again is no anomaly where it was lost later on its way.
         Spike { retries: seen.retries.max(series.retries(spike.start_unix_ns, spike.end_unix_ns)), ..seen }
     };
@@ -170,7 +166,7 @@ pub const fn is_complete(spike: &Spike, now_unix_ns: u64, scale: &Scale) -> bool
 }
 
 /// The latencies are of the slow ones alone: how it feels to be hit, however many were not.
-fn summary(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
+fn summary(sum: &Bucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
     let slow = sum.latency_ns.count_above(slow_ns);
     let at = |per_mille: u64| {
         let rank = (slow * per_mille).div_ceil(1000).max(1);
@@ -200,6 +196,8 @@ fn summary(sum: &EdgeBucket, end_unix_ns: u64, slow_ns: u64) -> Spike {
 
 #[cfg(test)]
 mod tests {
+    use synscope_bus::message::edge::EdgeBucket;
+
     use super::*;
     use crate::random::Random;
 

@@ -35,54 +35,65 @@ struct Block {
 #[derive(Debug, Clone)]
 pub(crate) struct Usual {
     block_ns: u64,
-    /// Oldest first.
-    blocks: VecDeque<Block>,
+    /// The latest, in place, because nearly all is noted there.
+    latest: Option<Block>,
+    /// Those before it, oldest first.
+    earlier: VecDeque<Block>,
 }
 
 impl Usual {
     pub(crate) const fn new(scale: &Scale) -> Self {
-        Self { block_ns: BLOCK * scale.bucket_ns, blocks: VecDeque::new() }
+        Self { block_ns: BLOCK * scale.bucket_ns, latest: None, earlier: VecDeque::new() }
     }
 
     /// Notes a bucket or a part of it, in its own time.
     pub(crate) fn note(&mut self, noted: &Noted) {
         let Noted { start_unix_ns, n, slow_or_dropped, failed } = *noted;
         let number = start_unix_ns / self.block_ns;
-        // Mostly it is in the last.
-        let place = match self.blocks.back() {
-            Some(last) if last.number == number => self.blocks.len() - 1,
-            _ => self.blocks.partition_point(|block| block.number < number),
-        };
-        match self.blocks.get_mut(place) {
-            Some(block) if block.number == number => {
-                block.n += n;
-                block.slow_or_dropped += slow_or_dropped;
-                block.failed += failed;
-            }
-            _ => self.blocks.insert(place, Block { number, n, slow_or_dropped, failed }),
+        if let Some(block) = self.at(number) {
+            block.n += n;
+            block.slow_or_dropped += slow_or_dropped;
+            block.failed += failed;
+            return;
         }
-        if self.blocks.len() > BLOCKS_MAX {
-            self.blocks.pop_front();
+        self.earlier.extend(self.latest.take());
+        let place = self.earlier.partition_point(|block| block.number < number);
+        self.earlier.insert(place, Block { number, n, slow_or_dropped, failed });
+        if self.earlier.len() > BLOCKS_MAX {
+            self.earlier.pop_front();
         }
+        self.latest = self.earlier.pop_back();
     }
 
     /// Takes back what was noted. A block of which nothing is left says nothing.
     pub(crate) fn withdraw(&mut self, noted: impl IntoIterator<Item = Noted>) {
         for Noted { start_unix_ns, n, slow_or_dropped, failed } in noted {
-            let number = start_unix_ns / self.block_ns;
-            let place = self.blocks.partition_point(|block| block.number < number);
-            if let Some(block) = self.blocks.get_mut(place).filter(|block| block.number == number) {
+            if let Some(block) = self.at(start_unix_ns / self.block_ns) {
                 block.n = block.n.saturating_sub(n);
                 block.slow_or_dropped = block.slow_or_dropped.saturating_sub(slow_or_dropped);
                 block.failed = block.failed.saturating_sub(failed);
             }
         }
-        self.blocks.retain(|block| block.n > 0);
+        self.earlier.retain(|block| block.n > 0);
+        self.latest = self.latest.filter(|block| block.n > 0).or_else(|| self.earlier.pop_back());
+    }
+
+    fn at(&mut self, number: u64) -> Option<&mut Block> {
+        let latest = self.latest.as_mut()?;
+        if latest.number <= number {
+            return (latest.number == number).then_some(latest);
+        }
+        let place = self.earlier.binary_search_by_key(&number, |block| block.number).ok()?;
+        self.earlier.get_mut(place)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Block> {
+        self.earlier.iter().chain(&self.latest)
     }
 
     /// Blocks there are.
     pub(crate) fn blocks(&self) -> usize {
-        self.blocks.len()
+        self.earlier.len() + usize::from(self.latest.is_some())
     }
 
     /// The share of what usually suffers: of those slow or dropped, where spikes fill some of the blocks, by a quarter of
@@ -103,14 +114,14 @@ impl Usual {
     #[allow(clippy::cast_precision_loss, reason = "counts of connections")]
     fn free(&self, one_of: usize, count: fn(&Block) -> u64) -> Free {
         let share = |block: &Block| (count(block) as f64 + 1.0) / (block.n as f64 + 100.0);
-        let mut shares: Vec<f64> = self.blocks.iter().map(share).collect();
+        let mut shares: Vec<f64> = self.all().map(share).collect();
         shares.sort_by(f64::total_cmp);
         let Some(share) = shares.get(shares.len() / one_of) else { return Free::default() };
         let is_free = |block: &&Block| {
             let expected = share * block.n as f64;
             count(block) as f64 <= expected + 3.0 * expected.sqrt()
         };
-        self.blocks.iter().filter(is_free).fold(Free::default(), |sum, block| Free {
+        self.all().filter(is_free).fold(Free::default(), |sum, block| Free {
             blocks: sum.blocks + 1,
             n: sum.n + block.n,
             count: sum.count + count(block),

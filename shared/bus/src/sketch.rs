@@ -13,12 +13,13 @@ const LINEAR: u64 = 2 * SUB;
 const LAST_BUCKET: u16 = 3775;
 
 /// Counts per bucket of latency, sparse, sorted by bucket.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, try_from = "Wire", into = "Wire")]
 #[schemars(with = "Wire")]
 pub struct Sketch {
-    /// Side by side, because sketches are mostly small and read from end to end.
-    counts: Vec<(u16, u64)>,
+    /// Side by side, because sketches are mostly small and read from end to end. A count ends at 2^32 - 1: of an edge's
+    /// connections, so many are years of one latency, and half the bytes are half the memory that is read.
+    counts: Vec<(u16, u32)>,
 }
 
 /// What travels: two lists of equal length, sorted by bucket.
@@ -49,6 +50,17 @@ pub enum SketchError {
     Bucket(u16),
 }
 
+impl Clone for Sketch {
+    fn clone(&self) -> Self {
+        Self { counts: self.counts.clone() }
+    }
+
+    /// In the memory that there is, if it is enough.
+    fn clone_from(&mut self, other: &Self) {
+        self.counts.clone_from(&other.counts);
+    }
+}
+
 impl TryFrom<Wire> for Sketch {
     type Error = SketchError;
 
@@ -56,12 +68,12 @@ impl TryFrom<Wire> for Sketch {
         if wire.buckets.len() != wire.counts.len() {
             return Err(SketchError::Lengths { buckets: wire.buckets.len(), counts: wire.counts.len() });
         }
-        let mut sketch = Self::default();
+        let mut sketch = Self { counts: Vec::with_capacity(wire.buckets.len()) };
         for (bucket, count) in wire.buckets.into_iter().zip(wire.counts) {
             if bucket > LAST_BUCKET {
                 return Err(SketchError::Bucket(bucket));
             }
-            sketch.add(bucket, count);
+            sketch.add(bucket, u32::try_from(count).unwrap_or(u32::MAX));
         }
         Ok(sketch)
     }
@@ -69,7 +81,7 @@ impl TryFrom<Wire> for Sketch {
 
 impl From<Sketch> for Wire {
     fn from(sketch: Sketch) -> Self {
-        let (buckets, counts) = sketch.counts.into_iter().unzip();
+        let (buckets, counts) = sketch.counts.into_iter().map(|(bucket, count)| (bucket, u64::from(count))).unzip();
         Self { buckets, counts }
     }
 }
@@ -90,7 +102,7 @@ impl Sketch {
 
     /// Latencies counted.
     pub fn count(&self) -> u64 {
-        self.counts.iter().fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// The latency in ns that the share `per_mille` / 1000 of all do not exceed, off by at most 1 %;
@@ -99,11 +111,11 @@ impl Sketch {
         if per_mille >= 1000 {
             return self.counts.last().map(|(bucket, _)| middle_of(*bucket));
         }
-        let total = u128::from(self.count());
-        let rank = (total * u128::from(per_mille)).div_ceil(1000).max(1);
-        let mut seen = 0_u128;
+        // At most 3776 counts below 2^32: far from 2^64, a thousandfold too.
+        let rank = (self.count() * u64::from(per_mille)).div_ceil(1000).max(1);
+        let mut seen = 0;
         for (bucket, count) in &self.counts {
-            seen += u128::from(*count);
+            seen += u64::from(*count);
             if seen >= rank {
                 return Some(middle_of(*bucket));
             }
@@ -115,12 +127,12 @@ impl Sketch {
     pub fn count_above(&self, latency_ns: u64) -> u64 {
         let at_most = bucket_of(latency_ns);
         let above = self.counts.iter().rev().take_while(|(bucket, _)| *bucket > at_most);
-        above.fold(0, |sum, (_, n)| sum.saturating_add(*n))
+        above.map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// Latencies, off by at most 1 %, and how many there are of each; smallest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.counts.iter().map(|(bucket, count)| (middle_of(*bucket), *count))
+        self.counts.iter().map(|(bucket, count)| (middle_of(*bucket), u64::from(*count)))
     }
 
     /// Forgets half of what was counted.
@@ -131,12 +143,12 @@ impl Sketch {
         });
     }
 
-    fn add(&mut self, bucket: u16, count: u64) {
+    fn add(&mut self, bucket: u16, count: u32) {
         self.add_from(0, bucket, count);
     }
 
     /// Adds a count to a bucket that is not before the place `from`; its place.
-    fn add_from(&mut self, from: usize, bucket: u16, count: u64) -> usize {
+    fn add_from(&mut self, from: usize, bucket: u16, count: u32) -> usize {
         if count == 0 {
             return from;
         }
