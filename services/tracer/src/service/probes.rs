@@ -1,8 +1,7 @@
 //! Probes that come with synscope: scripts whose first lines say what they are.
 //!
 //! The first line says what a probe tells, each of the others has a word and a colon: `cost:` low, medium or high;
-//! `parameter:` a name, `=`, its default, `;` and what it means, in the order of `$1`, `$2`, …; `names:` a map, the place
-//! in its keys and the kernel's enumeration by whose names the numbers there are called; `internal:` a map that is
+//! `parameter:` a name, `=`, its default, `;` and what it means, in the order of `$1`, `$2`, …; `internal:` maps that are
 //! nobody's result.
 
 use std::collections::BTreeMap;
@@ -14,20 +13,8 @@ use synscope_bus::command::tracer::{Cost, CuratedProbe, Probe, ProbeParameter};
 pub(super) struct Curated {
     /// What is told of it.
     pub(super) told: CuratedProbe,
-    /// Numbers in keys that have names.
-    pub(super) names: Vec<Names>,
     /// Maps that are no results.
     pub(super) internal: Vec<String>,
-}
-
-/// Numbers in a map's keys that have names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Names {
-    pub(super) map: String,
-    /// Which part of the key, from 0.
-    pub(super) part: usize,
-    /// The kernel's enumeration.
-    pub(super) enumeration: String,
 }
 
 const FILES: [(&str, &str); 3] = [
@@ -84,11 +71,6 @@ fn read(name: &str, script: &str) -> Curated {
             ("cost", ["medium"]) => probe.told.cost = Cost::Medium,
             ("cost", ["high"]) => probe.told.cost = Cost::High,
             ("parameter", _) => probe.told.parameters.extend(parameter(rest)),
-            ("names", [map, part, enumeration]) => probe.names.extend(part.parse().ok().map(|part| Names {
-                map: (*map).to_owned(),
-                part,
-                enumeration: (*enumeration).to_owned(),
-            })),
             ("internal", maps) => probe.internal.extend(maps.iter().map(|map| (*map).to_owned())),
             _ => {}
         }
@@ -112,15 +94,15 @@ mod tests {
         let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/probes")).unwrap();
         assert_eq!(files.count(), FILES.len());
         for probe in all() {
-            let Curated { told, names, internal } = &probe;
+            let Curated { told, internal } = &probe;
             let header: Vec<&str> = told.script.lines().map_while(|line| line.strip_prefix("// ")).collect();
             assert!(told.about.ends_with('.') && told.cost != Cost::Unknown, "{told:?}");
-            let read = 2 + told.parameters.len() + names.len() + usize::from(!internal.is_empty());
+            let read = 2 + told.parameters.len() + usize::from(!internal.is_empty());
             assert_eq!(read, header.len(), "{}: a line is not understood", told.name);
             for parameter in &told.parameters {
                 assert!(!parameter.name.is_empty() && parameter.about.ends_with('.'), "{parameter:?}");
             }
-            for map in names.iter().map(|names| &names.map).chain(internal) {
+            for map in internal {
                 assert!(told.script.contains(&format!("@{map}[")), "{}: no map {map}", told.name);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use synscope_bus::command::tracer::{Started, TraceResults, TraceSource, TraceStatus};
+use synscope_bus::command::tracer::{Diagnostic, Started, TraceResults, TraceSource, TraceStatus};
 use synscope_bus::life::{Life, unix_now_ns};
 use synscope_bus::message::trace::{Ending, TraceLosses, TraceState};
 use synscope_bus::reasons::reasons;
@@ -39,12 +39,14 @@ pub(super) struct Trace {
 struct State {
     results: TraceResults,
     renewed: Instant,
+    /// Whether it was ever attached.
+    ran: bool,
 }
 
 impl Trace {
     pub(super) fn new(status: TraceStatus) -> Self {
         let results = TraceResults { status, first: 1, ..TraceResults::default() };
-        Self { state: Mutex::new(State { results, renewed: Instant::now() }), stop: AtomicBool::new(false) }
+        Self { state: Mutex::new(State { results, renewed: Instant::now(), ran: false }), stop: AtomicBool::new(false) }
     }
 
     pub(super) fn status(&self) -> TraceStatus {
@@ -57,6 +59,11 @@ impl Trace {
 
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state().results.status.state, TraceState::Ended { .. })
+    }
+
+    /// Whether it ended before it was attached.
+    pub(super) fn never_ran(&self) -> bool {
+        self.has_ended() && !self.state().ran
     }
 
     pub(super) fn renew(&self) {
@@ -91,47 +98,49 @@ pub(super) struct Work<'t> {
 pub(super) type Answer = SyncSender<Result<Started, String>>;
 
 impl Work<'_> {
-    /// Runs a trace to its end; `answer` is told once it is attached, or why it is not. Gives whether it ever ran.
+    /// Runs a trace to its end; `answer` is told once it is attached, or why it is not. Gives what it published, where it
+    /// ever ran.
     pub(super) fn run(
         self,
         source: &TraceSource,
         publisher: impl FnOnce() -> Publisher,
         answer: &Answer,
     ) -> Option<Publisher> {
-        // Whoever asked may not wait any more.
-        let tell = |told| drop(answer.send(told));
         let compiled = match compile(source, self.rules, self.limits) {
             Ok(compiled) => compiled,
-            Err(CompileError::Script(diagnostics)) => {
-                tell(Ok(Started { trace: None, diagnostics }));
-                return None;
-            }
-            Err(error) => {
-                tell(Err(error.to_string()));
-                return None;
-            }
+            Err(CompileError::Script(diagnostics)) => return self.refuse(answer, Ok(diagnostics)),
+            Err(error) => return self.refuse(answer, Err(error.to_string())),
         };
         self.trace.update(|results| results.status.probes = compiled.attach_points());
         let mut lines = Lines::default();
         let running = match run::Trace::begin(&compiled.script, &compiled.lowered, &mut lines) {
             Ok(running) => running,
             Err(RunError::Load(error)) => {
-                let refused = compiled.refused(error);
-                let started = refused.map(|diagnostics| Started { trace: None, diagnostics });
-                tell(started.map_err(|error| reasons(&error)));
-                return None;
+                return self.refuse(answer, compiled.refused(error).map_err(|error| reasons(&error)));
             }
-            Err(error) => {
-                tell(Err(reasons(&error)));
-                return None;
-            }
+            Err(error) => return self.refuse(answer, Err(reasons(&error))),
         };
+        self.trace.state().ran = true;
         self.trace.update(|results| results.status.state = TraceState::Running);
         let mut publisher = publisher();
         publisher.publish(&TraceState::Running, lines.take(), None, TraceLosses::default());
-        tell(Ok(Started { trace: Some(self.trace.status()), diagnostics: compiled.diagnostics.clone() }));
+        let started = Started { trace: Some(self.trace.status()), diagnostics: compiled.diagnostics.clone() };
+        // Whoever asked may not wait any more, and sees by the trace's state that it runs.
+        drop(answer.send(Ok(started)));
         self.carry(&compiled, running, lines, &mut publisher);
         Some(publisher)
+    }
+
+    /// Says why a trace does not run: by what is wrong with its script, or in words. Whoever asked may not wait any more:
+    /// it stays with the trace, too.
+    fn refuse(&self, answer: &Answer, why: Result<Vec<Diagnostic>, String>) -> Option<Publisher> {
+        let reason = why.as_ref().err().cloned().unwrap_or_else(|| "the script does not run".to_owned());
+        self.trace.update(|results| {
+            results.status.ended_unix_ns = Some(unix_now_ns());
+            results.status.state = TraceState::Ended { ending: Ending::Failed { reason } };
+        });
+        drop(answer.send(why.map(|diagnostics| Started { trace: None, diagnostics })));
+        None
     }
 
     /// Carries out what the running trace finds, until there is a reason to end it.

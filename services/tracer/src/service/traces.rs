@@ -142,10 +142,8 @@ impl Traces {
             let _in_runtime = traces.runtime.enter();
             let work = Work { trace: &working, life: &traces.life, rules: &traces.settings, limits, term };
             let publisher = || Publisher::new(&traces.life, &traces.publisher, id.clone());
-            match work.run(&source, publisher, &answer) {
-                Some(publisher) => traces.retire(&publisher),
-                // It never ran: its name is free again.
-                None => drop(traces.known().remove(id.as_str())),
+            if let Some(publisher) = work.run(&source, publisher, &answer) {
+                traces.retire(&publisher);
             }
         };
         if let Err(error) = thread::Builder::new().name(name).spawn(work) {
@@ -163,7 +161,8 @@ impl Traces {
     /// Notes a new trace, if there is room for it.
     fn enter(&self, id: &TraceId, trace: &Arc<Trace>) -> Result<(), String> {
         let mut known = self.known();
-        if known.contains_key(id.as_str()) {
+        // The name of one that never ran is free.
+        if known.get(id.as_str()).is_some_and(|trace| !trace.never_ran()) {
             return Err(format!("there is a trace {id} already"));
         }
         let running = known.values().filter(|trace| !trace.has_ended()).count();

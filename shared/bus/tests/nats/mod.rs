@@ -1,7 +1,7 @@
 //! A real nats-server for tests, on a free port of the loopback.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 pub(crate) struct Server {
@@ -18,8 +18,11 @@ impl Server {
             store.display()
         );
         std::fs::write(&settings, text).unwrap();
-        let binary = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools/nats-server"));
-        assert!(binary.exists(), "there is no {}; run `cargo xtask setup`", binary.display());
+        // Packages lie at several depths.
+        let tools =
+            Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join("target/tools/nats-server"));
+        let binary = tools.into_iter().find(|binary| binary.exists());
+        let binary = binary.expect("there is no target/tools/nats-server; run `cargo xtask setup`");
         // A test that is killed takes its server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
