@@ -37,11 +37,17 @@ fn told_map(map: &run::Snapshot, room: usize) -> Snapshot {
         Entries::Gathered(aggregate, entries) => gathered(*aggregate, entries, room),
         Entries::Histograms(aggregate, entries) => {
             let size = |histogram: &Histogram| 12 * histogram.ranges.len();
-            fit(entries, room, histogram, size, |entries| match *aggregate {
-                Aggregate::Linear { min, max, step } => Held::Linear { min, max, step, entries },
-                Aggregate::Log2 { bits } => Held::Log2 { bits, entries },
-                _ => Held::Unknown,
-            })
+            fit(
+                entries,
+                room,
+                |ranges| histogram(ranges),
+                size,
+                |entries| match *aggregate {
+                    Aggregate::Linear { min, max, step } => Held::Linear { min, max, step, entries },
+                    Aggregate::Log2 { bits } => Held::Log2 { bits, entries },
+                    _ => Held::Unknown,
+                },
+            )
         }
     };
     Map { name: map.name.clone(), held, left_out }
@@ -61,7 +67,7 @@ fn gathered(aggregate: Aggregate, entries: &Keyed<run::Gathered>, room: usize) -
     }
 }
 
-fn histogram(ranges: &Vec<(u64, u64)>) -> Histogram {
+fn histogram(ranges: &[(u64, u64)]) -> Histogram {
     let range = |(range, count): &(u64, u64)| (u32::try_from(*range).unwrap_or(u32::MAX), *count);
     Histogram::new(ranges.iter().map(range))
 }
@@ -102,7 +108,7 @@ fn size(value: &Value) -> usize {
 
 fn value(of: &run::Value) -> Value {
     match of {
-        run::Value::Signed(number) => Value::Number((*number).into()),
+        run::Value::Signed(number) | run::Value::Named { number, name: None } => Value::Number((*number).into()),
         run::Value::Unsigned(number) => Value::Number((*number).into()),
         run::Value::Bool(value) => Value::Bool(*value),
         run::Value::Pointer(address) => Value::Text(format!("{address:#x}")),
@@ -112,7 +118,6 @@ fn value(of: &run::Value) -> Value {
         },
         run::Value::Bytes(bytes) => Value::Text(bytes.escape_ascii().to_string()),
         run::Value::Named { name: Some(name), .. } => Value::Text(name.clone()),
-        run::Value::Named { number, name: None } => Value::Number((*number).into()),
         run::Value::Tuple(items) | run::Value::List(items) => Value::Tuple(items.iter().map(value).collect()),
         run::Value::Record(members) => {
             Value::Record(members.iter().map(|(name, member)| (name.clone(), value(member))).collect())

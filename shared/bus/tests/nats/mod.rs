@@ -22,7 +22,7 @@ impl Server {
         let tools =
             Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|above| above.join("target/tools/nats-server"));
         let binary = tools.into_iter().find(|binary| binary.exists());
-        let binary = binary.expect("there is no target/tools/nats-server; run `cargo xtask setup`");
+        let binary = binary.unwrap_or_else(|| panic!("there is no target/tools/nats-server; run `cargo xtask setup`"));
         // A test that is killed takes its server with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
