@@ -86,7 +86,7 @@ fn counted(sampler: &mut Sampler, name: &str) -> MapFill {
         if let Some(found) = maps.iter().find(|map| map.name == name) {
             return found.clone();
         }
-        let left_out = maps_left_out(&sampler);
+        let left_out = maps_left_out(sampler);
         assert!(start.elapsed() < DEADLINE, "{name} is not counted; left out are {left_out:?}, told {maps:?}");
     }
 }
