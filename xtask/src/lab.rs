@@ -15,17 +15,20 @@ use crate::test::ended;
 const SCENARIO_TOOLS: [(&str, &str, &str); 2] =
     [("nf-conntrack-full", "nft", "nftables"), ("nf-conntrack-full", "conntrack", "conntrack")];
 
-/// Builds and plays; the lab's exit status.
-pub(crate) fn run(arguments: &[String]) -> Result<u8> {
+/// Plays with the programs that the tests have just built: built by themselves they need their libraries with fewer
+/// features, which are then built anew. The lab's exit status.
+pub(crate) fn run_as_tested(arguments: &[String]) -> Result<u8> {
     ended(&mut ready(arguments)?)
 }
 
 /// Builds, and becomes the lab: what interrupts one interrupts the other, and the exit status is the lab's.
 pub(crate) fn become_it(arguments: &[String]) -> Result<u8> {
-    Err(ready(arguments)?.exec()).context("cannot run the lab")
+    let mut lab = ready(arguments)?;
+    build()?;
+    Err(lab.exec()).context("cannot run the lab")
 }
 
-/// The lab's command, with everything built that it needs.
+/// The lab's command, with everything but the services that it needs.
 fn ready(arguments: &[String]) -> Result<Command> {
     ensure!(
         nix::unistd::geteuid().is_root(),
@@ -38,6 +41,12 @@ fn ready(arguments: &[String]) -> Result<Command> {
             apt::install(&[package])?;
         }
     }
+    let mut lab = Command::new(root().join("target/debug/synscope-lab"));
+    lab.args(arguments).env("PYTHONPATH", setup::python_packages()).current_dir(root());
+    Ok(lab)
+}
+
+fn build() -> Result<()> {
     let built = Command::new("cargo")
         .args(["build", "--locked", "--bins"])
         .args(
@@ -48,7 +57,5 @@ fn ready(arguments: &[String]) -> Result<Command> {
         .status()
         .context("cannot run cargo")?;
     ensure!(built.success(), "the services do not build");
-    let mut lab = Command::new(root().join("target/debug/synscope-lab"));
-    lab.args(arguments).env("PYTHONPATH", setup::python_packages()).current_dir(root());
-    Ok(lab)
+    Ok(())
 }

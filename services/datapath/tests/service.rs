@@ -20,6 +20,7 @@ use aya::util::KernelVersion;
 use futures::StreamExt;
 use nats::Server;
 use netns::within;
+use nix::sys::signal::Signal;
 use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_bus::command::{ask, ask_health};
 use synscope_bus::document::{Documents, Endpoints};
@@ -59,10 +60,14 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     until("it attaches without NATS", async || link.exists(), |exists| *exists).await;
     let early = agent.client();
 
+    // Nobody keeps flows for those who subscribe later, so it comes to the server after the test does.
+    agent.signal(Signal::SIGSTOP);
     let (_nats, connection) = agent.nats().await;
     let subscribe = async |wildcard: Wildcard| connection.client().subscribe(wildcard.to_string()).await.unwrap();
     let (mut edges, mut flows) = (subscribe(Wildcard::Edges).await, subscribe(Wildcard::Flows).await);
     let mut signals = subscribe(Wildcard::Signals).await;
+    connection.client().flush().await.unwrap();
+    agent.signal(Signal::SIGCONT);
     let bucket = next(&mut edges, measured).await;
     assert_eq!((bucket.edge.as_str(), bucket.vantage), ("shop/order->10.9.0.2:80", Vantage::Client));
     assert_eq!((bucket.n, bucket.slow, bucket.length_ns), (1, 0, 200_000_000));

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use synscope_bus::command::datapath::{GetStatus, Status};
 use synscope_bus::command::{ask, ask_health};
 use synscope_bus::connection::Connection;
@@ -73,13 +75,17 @@ impl Agent {
         child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.as_ref().unwrap().id().cast_signed());
+        kill(pid, signal).unwrap();
+    }
+
     /// SIGTERM, and how long it took to end.
     pub(crate) fn terminate(&mut self) -> Duration {
-        let mut child = self.child.take().unwrap();
-        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
         let start = Instant::now();
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        assert!(child.wait().unwrap().success());
+        self.signal(Signal::SIGTERM);
+        assert!(self.child.take().unwrap().wait().unwrap().success());
         start.elapsed()
     }
 

@@ -85,11 +85,9 @@ pub(super) fn compile(source: &TraceSource, rules: &Settings, limits: LimitSetti
 }
 
 impl Compiled {
-    /// The script's own `config` block may ask for more than the service allows.
+    /// What it would take is within what the service allows; how many places it is at, the checker has minded.
     fn keeps(&self, limits: LimitSettings) -> Result<(), CompileError> {
-        let places: usize = self.script.probes.iter().map(|probe| probe.target.places()).sum();
         for (limit, found, allowed, what) in [
-            (Limit::Probes, places as u64, limits.probes, "places that probes are at"),
             (Limit::MapEntries, plan::entries(&self.script), limits.map_entries, "entries that maps may hold"),
             (Limit::MemoryBytes, self.memory_bytes(), limits.memory_bytes, "bytes of maps"),
         ] {

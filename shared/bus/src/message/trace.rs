@@ -16,8 +16,6 @@ pub enum Limit {
     CpuPermille,
     /// Lines that it writes, per second.
     LinesPerSecond,
-    /// Places that its probes are at.
-    Probes,
     /// Entries that its maps may hold together.
     MapEntries,
     /// Memory of its maps, bytes.
