@@ -14,13 +14,7 @@ pub(crate) const ORDER_TO_INVENTORY: &str = "shop/order->shop/inventory:80";
 const ONSET_S: f64 = 1.5;
 
 /// Everything about the incident after so many bursts.
-pub(crate) fn diagnosis(
-    scenario: &Scenario,
-    expected: &Expected,
-    incident: &Incident,
-    bursts: usize,
-    killed: bool,
-) -> Vec<Check> {
+pub(crate) fn diagnosis(scenario: &Scenario, expected: &Expected, incident: &Incident, bursts: usize) -> Vec<Check> {
     let mut checks = vec![
         Check::equal("edge", ORDER_TO_INVENTORY, incident.edges.first().map_or("none", String::as_str)),
         Check::equal("kind", expected.kind, &incident.kind),
@@ -32,7 +26,7 @@ pub(crate) fn diagnosis(
     }
     checks.extend(retransmission(expected, incident));
     checks.push(fix(expected, incident));
-    checks.push(recurrence(scenario.schedule, bursts, killed, &incident.recurrence));
+    checks.push(recurrence(scenario.schedule, bursts, &incident.recurrence));
     checks
 }
 
@@ -120,18 +114,12 @@ fn fix(expected: &Expected, incident: &Incident) -> Check {
     Check::new(name, right && advised, &format!("advice such as {:?}", expected.advice), &fix.summary)
 }
 
-fn recurrence(schedule: Schedule, bursts: usize, killed: bool, recurrence: &Recurrence) -> Check {
+fn recurrence(schedule: Schedule, bursts: usize, recurrence: &Recurrence) -> Check {
     let said = format!("{recurrence:?}");
     match schedule {
         Schedule::Every(period) => {
             let expected = period.as_secs_f64();
-            let near = |ns: u64| (seconds(ns) / expected - 1.0).abs() <= 0.05;
-            let right = match recurrence {
-                Recurrence::Regular { period_ns, .. } => near(*period_ns),
-                // An agent that is killed as a burst begins takes its onset along; three of which one came late may be chance.
-                Recurrence::Irregular { min_ns, max_ns, .. } => killed && near(*min_ns) && near(*max_ns),
-                _ => false,
-            };
+            let right = matches!(recurrence, Recurrence::Regular { period_ns, .. } if (seconds(*period_ns) / expected - 1.0).abs() <= 0.05);
             Check::new("period", right, &format!("{expected} s ± 5 %"), &said)
         }
         Schedule::Unequal(_) => {
@@ -167,7 +155,7 @@ mod tests {
 
     fn failed(name: &str, incident: &Incident) -> Vec<String> {
         let (scenario, expected) = played(name);
-        let checks = diagnosis(&scenario, &expected, incident, 3, false);
+        let checks = diagnosis(&scenario, &expected, incident, 3);
         checks.iter().filter(|check| !check.passed()).map(|check| check.name().to_owned()).collect()
     }
 
@@ -227,23 +215,11 @@ mod tests {
         let (scenario, _) = played("seed");
         let said = |min_s: u64, max_s: u64, cycles| {
             let recurrence = Recurrence::Irregular { min_ns: min_s * S, max_ns: max_s * S, spike_ns: 0, cycles };
-            self::recurrence(scenario.schedule, 4, false, &recurrence).passed()
+            self::recurrence(scenario.schedule, 4, &recurrence).passed()
         };
         // Played: 20, 28, 23 s.
         assert!(said(20, 28, 4) && said(23, 28, 3));
         assert!(!said(20, 28, 3) && !said(20, 31, 4) && !said(17, 28, 4));
-        assert!(!recurrence(scenario.schedule, 4, false, &Recurrence::None).passed());
-    }
-
-    #[test]
-    fn a_period_may_be_missed_by_an_onset_that_died_with_its_agent_and_no_more() {
-        let (scenario, _) = played("ct-full");
-        let said = |min_ms: u64, max_ms: u64, killed| {
-            let (min_ns, max_ns) = (min_ms * 1_000_000, max_ms * 1_000_000);
-            let recurrence = Recurrence::Irregular { min_ns, max_ns, spike_ns: 0, cycles: 3 };
-            self::recurrence(scenario.schedule, 3, killed, &recurrence).passed()
-        };
-        assert!(said(19_333, 20_333, true) && !said(19_333, 20_333, false));
-        assert!(!said(18_900, 20_333, true) && !said(19_333, 21_100, true));
+        assert!(!recurrence(scenario.schedule, 4, &Recurrence::None).passed());
     }
 }

@@ -137,7 +137,7 @@ fn perform(cli: &Cli, scenario: &Scenario, stage: &mut Stage, report: &mut Repor
     }
     let subscriber =
         cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
-    play::play(scenario, stage, cli.kill, report)?;
+    play::play(scenario, stage, report)?;
     report.loss = stage.loss()?;
     report.check(report.loss.check(cli.kill));
     play::afterwards(scenario, stage, cli.kill, report)?;

@@ -18,7 +18,7 @@ const BURSTS_TO_VERIFY: usize = 4;
 const BURSTS_QUIET: usize = 5;
 
 /// Plays it until it is found and, where it can be, fixed and verified.
-pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, killed: bool, report: &mut Report) -> Result<()> {
+pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) -> Result<()> {
     let Some(expected) = scenario.expected else { return quiet(scenario, stage, report) };
     let mut found = None;
     let named = |incident: Option<&Incident>| {
@@ -37,7 +37,7 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, killed: bool, report:
     };
     say(&format!("found: {}", incident.title));
     report.check(Check::new("found after bursts", stage.bursts <= 4, "at most 4", &stage.bursts.to_string()));
-    for check in diagnosis(scenario, &expected, &incident, stage.bursts, killed) {
+    for check in diagnosis(scenario, &expected, &incident, stage.bursts) {
         report.check(check);
     }
     report.incident = Some(incident);
