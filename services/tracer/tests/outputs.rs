@@ -14,13 +14,8 @@ use synscope_tracer::{Environment, check, parse};
 
 /// Scripts that bpftrace does not take: it knows such constants from headers only, loops over maps go to their end, and
 /// what it makes of numbers of four bytes as arrays is refused by the kernel. 0.24 has addresses of variables.
-const OURS_ONLY: &[&str] = &[
-    "addresses_of_variables.bt",
-    "casts_to_arrays.bt",
-    "constants.bt",
-    "loops_over_maps_left.bt",
-    "totals_of_all_cpus.bt",
-];
+const OURS_ONLY: &[&str] =
+    &["addresses_of_variables.bt", "casts_to_arrays.bt", "constants.bt", "loops_over_maps_left.bt"];
 
 /// What a script writes.
 fn ours(script: &scripts::Script) -> Result<String, String> {
