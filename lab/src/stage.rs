@@ -142,7 +142,7 @@ impl Stage {
         self.bursts += 1;
         let (slow, failed) = self.slow_and_failed();
         self.fault(scenario.fault, true)?;
-        let killed = self.kill_one();
+        let killed = self.kill_one(start + scenario.burst / 2);
         let during = killed.and_then(|()| self.wait(start + scenario.burst, &mut |_| false));
         self.fault(scenario.fault, false)?;
         during?;
@@ -180,9 +180,9 @@ impl Stage {
         self.victims = vec!["node-b", "api", "node-a", "analyzer", "nats-server"];
     }
 
-    fn kill_one(&mut self) -> Result<()> {
+    fn kill_one(&mut self, at: Instant) -> Result<()> {
         let Some(victim) = self.victims.pop() else { return Ok(()) };
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
         say(&format!("killing {victim} with -9, and starting it again"));
         self.cluster.kill_and_restart(victim)
     }
