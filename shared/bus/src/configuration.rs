@@ -9,6 +9,8 @@ use config::{Config, ConfigError, Environment, File};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use crate::subject::{NodeId, SubjectError};
+
 const PREFIX: &str = "SYNSCOPE";
 /// Set by whoever starts the service, and no key: who reads logs, and where the file is.
 const NO_KEYS: [&str; 1] = ["config"];
@@ -40,6 +42,27 @@ pub struct UnknownKey {
     pub key: String,
     /// The known key nearest to it.
     pub meant: Option<String>,
+}
+
+/// Why a node has no name.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The name is no NATS token.
+    #[error("configuration key \"node\": {0}")]
+    Name(#[from] SubjectError),
+    /// The host has no name.
+    #[error("configuration key \"node\" is needed: the host's name cannot be read")]
+    Host(#[from] nix::errno::Errno),
+}
+
+/// A node's name as it is configured; where that is empty, the host's.
+pub fn node_id(configured: &str) -> Result<NodeId, NodeError> {
+    if !configured.is_empty() {
+        return Ok(NodeId::new(configured)?);
+    }
+    let host = nix::unistd::gethostname()?.to_string_lossy().to_lowercase();
+    // A domain name's dots would be token separators.
+    Ok(NodeId::new(host.replace('.', "-"))?)
 }
 
 /// Where NATS is.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use synscope_bus::command::tracer::Limits;
-use synscope_bus::configuration::{Log, Nats};
-use synscope_bus::subject::{NodeId, SubjectError};
+use synscope_bus::configuration::{self, Log, Nats, NodeError};
+use synscope_bus::subject::NodeId;
 
 /// What one trace may cost at most; who starts one may ask for less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,12 +142,9 @@ impl Default for Settings {
 /// Which value cannot be.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The node's name is no NATS token.
-    #[error("configuration key \"node\": {0}")]
-    Node(#[from] SubjectError),
-    /// The host has no name.
-    #[error("configuration key \"node\" is needed: the host's name cannot be read")]
-    HostName(#[from] nix::errno::Errno),
+    /// The node has no name.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// A number that must not be zero.
     #[error("configuration key {0:?} must be more than 0")]
     Zero(&'static str),
@@ -156,12 +153,7 @@ pub enum SettingsError {
 impl Settings {
     /// This node's name.
     pub fn node_id(&self) -> Result<NodeId, SettingsError> {
-        if !self.node.is_empty() {
-            return Ok(NodeId::new(self.node.as_str())?);
-        }
-        let host = nix::unistd::gethostname()?.to_string_lossy().to_lowercase();
-        // A domain name's dots would be token separators.
-        Ok(NodeId::new(host.replace('.', "-"))?)
+        Ok(configuration::node_id(&self.node)?)
     }
 
     /// Checks what the types cannot say.
