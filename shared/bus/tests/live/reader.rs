@@ -1,20 +1,18 @@
 //! Reading streams against a real nats-server that dies, comes back, and loses what it stored.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
-
-mod nats;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::reader::{Reader, Told};
 use synscope_bus::streams::Stream;
 use synscope_bus::subject::{NodeId, Subject};
 use tokio::time::timeout;
+
+use crate::nats::{Server, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -1,9 +1,6 @@
 //! The subscriber in Python tells messages that are as described from those that are not.
 
-#![allow(clippy::unwrap_used, reason = "clippy takes helpers of a test file for no test")]
 #![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
-
-mod nats;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::StreamExt;
-use nats::{Server, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -23,6 +19,8 @@ use synscope_bus::message::{
 };
 use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject, TraceId};
 use tokio::time::timeout;
+
+use crate::nats::{Server, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

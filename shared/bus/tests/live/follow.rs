@@ -1,17 +1,14 @@
 //! Following documents while the runtime that carries the connection shuts down.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
-mod nats;
-
 use std::sync::mpsc;
 use std::time::Duration;
 
-use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, Documents};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
+
+use crate::nats::{Server, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -1,9 +1,6 @@
 //! What streams, buckets and commands promise, against a real nats-server.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
-
-mod nats;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -12,7 +9,6 @@ use std::time::Duration;
 use async_nats::{HeaderMap, jetstream};
 use bytes::Bytes;
 use futures::StreamExt;
-use nats::{Server, free_port};
 use synscope_bus::command::roll::{self, Present};
 use synscope_bus::command::{self, Answers, Command, CommandError};
 use synscope_bus::connection::Connection;
@@ -26,6 +22,8 @@ use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::streams::{Bucket, Stream};
 use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
 use tokio::time::timeout;
+
+use crate::nats::{Server, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

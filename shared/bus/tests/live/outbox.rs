@@ -1,13 +1,8 @@
 //! The outbox against a real nats-server that comes late, dies and comes back.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
-mod nats;
-
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use nats::{Server, free_port};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::inbox::Inbox;
@@ -18,6 +13,8 @@ use synscope_bus::sequence::{EventCounter, GapCounter};
 use synscope_bus::subject::{NodeId, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+
+use crate::nats::{Server, free_port};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
