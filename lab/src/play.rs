@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use synscope_bus::message::incident::{Incident, State};
+use synscope_bus::message::incident::{Incident, Recurrence, State};
 
 use crate::diagnosis::{ORDER_TO_INVENTORY, diagnosis};
 use crate::report::{Check, Report, say};
@@ -31,12 +31,19 @@ pub(crate) fn play(scenario: &Scenario, stage: &mut Stage, report: &mut Report) 
         }
     }
     report.timing("found", stage.clock());
-    let Some(incident) = found else {
+    let Some(mut incident) = found else {
         report.check(Check::equal("incident", expected.kind, "none"));
         return Ok(());
     };
     say(&format!("found: {}", incident.title));
     report.check(Check::new("found after bursts", stage.bursts <= 4, "at most 4", &stage.bursts.to_string()));
+    if matches!(incident.recurrence, Recurrence::Insufficient { .. }) {
+        say("three spikes may be chance: one more must tell whether they have a period");
+        let told = |known: Option<&Incident>| {
+            named(known) && known.is_some_and(|known| !matches!(known.recurrence, Recurrence::Insufficient { .. }))
+        };
+        incident = stage.burst(scenario, told)?.unwrap_or(incident);
+    }
     for check in diagnosis(scenario, &expected, &incident, stage.bursts) {
         report.check(check);
     }

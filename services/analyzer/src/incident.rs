@@ -358,7 +358,12 @@ fn period(incident: &Incident, scale: &Scale) -> u64 {
     match incident.recurrence {
         Recurrence::Regular { period_ns, .. } => period_ns,
         Recurrence::Irregular { max_ns, .. } => max_ns,
-        Recurrence::Insufficient { .. } | Recurrence::None => scale.history_ns / CYCLES_TO_WAIT as u64,
+        Recurrence::Insufficient { .. } | Recurrence::None => {
+            let intervals =
+                incident.spikes.windows(2).map(|pair| pair[1].start_unix_ns.abs_diff(pair[0].start_unix_ns));
+            let longest = intervals.max().filter(|_| incident.spikes.len() >= recurrence::SPIKES_MIN);
+            longest.unwrap_or(scale.history_ns / CYCLES_TO_WAIT as u64)
+        }
     }
 }
 

@@ -114,12 +114,16 @@ impl Rhythm {
             2 => return Recurrence::Insufficient { cycles },
             _ => {}
         }
-        let Some((fit, shuffles)) = self.fit.as_ref().filter(|(_, shuffles)| shuffles.chance() <= level) else {
+        let Some((fit, shuffles)) = &self.fit else {
             let longest = self.intervals.iter().copied().fold(0.0, f64::max);
             let shortest = self.intervals.iter().copied().fold(f64::INFINITY, f64::min);
             let (min_ns, max_ns) = (to_u64(shortest), to_u64(longest));
             return Recurrence::Irregular { min_ns, max_ns, spike_ns: self.spike_ns, cycles };
         };
+        if shuffles.chance() > level {
+            // They are as a period's would be, and too few to exclude chance: that is not the same as irregular.
+            return Recurrence::Insufficient { cycles };
+        }
         let period_ns = to_u64(fit.period_ns).max(1);
         let next =
             to_f64(self.last_unix_ns - self.first_unix_ns).max(fit.phase_ns + fit.period_ns * (fit.cycles + 1.0));

@@ -181,6 +181,13 @@ fn too_few_spikes_are_said_to_be_that() {
         |random: &mut Random, count| Rhythm::of(&timed(random, count, 0.0, 0.0, 0.0), &Scale::new(1.0)).recurrence(1.0);
     assert_eq!(of(&mut random, 1), Recurrence::None);
     assert_eq!(of(&mut random, 2), Recurrence::Insufficient { cycles: 2 });
+    // Intervals that differ by a few buckets may be chance, and may be a period: a fourth tells.
+    let differ = |onsets: &[f64]| {
+        let rhythm = Rhythm::of(&spikes(onsets.iter().copied()), &Scale::new(1.0));
+        rhythm.recurrence(level([rhythm.chance()]))
+    };
+    assert_eq!(differ(&[0.0, 580.0, 1200.0]), Recurrence::Insufficient { cycles: 3 });
+    assert!(matches!(differ(&[0.0, 580.0, 1200.0, 1800.0]), Recurrence::Regular { cycles: 4, .. }));
     let irregular = Rhythm::of(&spikes([0.0, 640.0, 1540.0, 2240.0, 2900.0]), &Scale::new(1.0)).recurrence(0.05);
     assert!(
         matches!(irregular, Recurrence::Irregular { min_ns, max_ns, .. } if min_ns == 640 * S && max_ns == 900 * S)
