@@ -91,16 +91,18 @@ impl Load {
         Ok(orders)
     }
 
-    /// A batch job: as long as `on`, it wants `connections` at once, and tries again for those it did not get.
+    /// A batch job: as long as `on`, it wants `connections`, begun `within` so long, and tries again for those it did not
+    /// get.
     pub(crate) fn batch(
         &mut self,
         netns: &Netns,
         to: &str,
         connections: usize,
+        within: Duration,
         on: watch::Receiver<bool>,
     ) -> Result<()> {
         let to: SocketAddr = to.parse().with_context(|| to.to_owned())?;
-        self.spawn(netns, move || batch(to, connections, on))
+        self.spawn(netns, move || batch(to, connections, within, on))
     }
 }
 
@@ -177,7 +179,7 @@ async fn ask(to: SocketAddr, start: tokio::time::Instant, orders: &Orders) -> Re
     Ok(())
 }
 
-async fn batch(to: SocketAddr, connections: usize, on: watch::Receiver<bool>) -> Result<()> {
+async fn batch(to: SocketAddr, connections: usize, within: Duration, on: watch::Receiver<bool>) -> Result<()> {
     for number in 0..connections {
         let mut on = on.clone();
         tokio::task::spawn_local(async move {
@@ -186,7 +188,7 @@ async fn batch(to: SocketAddr, connections: usize, on: watch::Receiver<bool>) ->
                     return;
                 }
                 // Spread, so that the demand is there all the time and not in steps.
-                sleep(BATCH_PATIENCE.mul_f64(spread(number)) / 2).await;
+                sleep(within.mul_f64(spread(number))).await;
                 let mut off = on.clone();
                 tokio::select! {
                     () = hold(to) => {}

@@ -16,7 +16,7 @@ use crate::load::{Load, Orders};
 use crate::netns::{INVENTORY, SINK, Topology};
 use crate::nf_conntrack::NfConntrack;
 use crate::report::{Loss, say};
-use crate::scenario::{Fault, Scenario};
+use crate::scenario::{AT_ONCE, Fault, Scenario};
 use crate::watch::Watch;
 use crate::wire::{Fault as WireFault, Wire};
 
@@ -86,8 +86,13 @@ impl Stage {
         say(&format!("order asks inventory every {} ms", ORDER_EVERY.as_millis()));
         let orders = load.orders(&topology.order, &format!("{INVENTORY}:80"), ORDER_EVERY)?;
         let (batch, on) = watch::channel(false);
-        if let Fault::Batch(connections) | Fault::BatchAndSlowServer(connections, _) = scenario.fault {
-            load.batch(&topology.batch, &format!("{SINK}:9000"), connections, on)?;
+        let job = match scenario.fault {
+            Fault::Batch(connections, within) => Some((connections, within)),
+            Fault::BatchAndSlowServer(connections, _) => Some((connections, AT_ONCE)),
+            _ => None,
+        };
+        if let Some((connections, within)) = job {
+            load.batch(&topology.batch, &format!("{SINK}:9000"), connections, within, on)?;
         }
         let started = Instant::now();
         Ok(Self {
@@ -114,7 +119,7 @@ impl Stage {
         let [wire, cable] = [self.wires[0].fault(), self.wires[1].fault()];
         let delay = |wire: &WireFault, delay| wire.delay_syns(if on { delay } else { Duration::ZERO });
         match fault {
-            Fault::Batch(_) => drop(self.batch.send_replace(on)),
+            Fault::Batch(..) => drop(self.batch.send_replace(on)),
             Fault::DelaySyns(by) => delay(&wire, by),
             Fault::LoseSyns(percent) => wire.lose_syns(if on { percent } else { 0 }),
             Fault::BatchAndSlowServer(_, by) => {
