@@ -181,7 +181,7 @@ pub fn cause(name: &str, node: Option<&str>) -> Cause {
 /// A counter's moves as evidence.
 pub fn counted(counter: Counter, moved: Moved, node: &str) -> Evidence {
     let within = moved.netns.map(|netns| format!(" in the network namespace {netns}")).unwrap_or_default();
-    number(&format!("{}{within}", counter.name()), moved.inside, Some(moved.outside), "1", Some(node))
+    number(&format!("{}{within}", counter.name()), moved.inside, Some(moved.outside), counter.unit(), Some(node))
 }
 
 /// A number as evidence.

@@ -52,6 +52,10 @@ pub enum Counter {
     FilterDrops,
     /// Packets dropped by a TC program, ours or another's, as `kfree_skb` saw them.
     ProgramDrops,
+    /// Time in which some task waited for a processor, ns: pressure stall information.
+    ProcessorWaits,
+    /// Times that the network's turn on a processor ended before its work did.
+    SoftnetSqueezed,
 }
 
 impl Counter {
@@ -67,7 +71,14 @@ impl Counter {
             Self::ListenDrops => "ListenDrops",
             Self::FilterDrops => "NETFILTER_DROP",
             Self::ProgramDrops => "TC_INGRESS and TC_EGRESS drops",
+            Self::ProcessorWaits => "time in which tasks waited for a processor",
+            Self::SoftnetSqueezed => "softnet time_squeeze",
         }
+    }
+
+    /// What it counts, as evidence names it.
+    pub const fn unit(self) -> &'static str {
+        if matches!(self, Self::ProcessorWaits) { "ns" } else { "1" }
     }
 }
 
@@ -76,6 +87,10 @@ impl Reading for Fill {
         if later.share() > self.share() { later } else { self }
     }
 }
+
+/// Time that tasks wait is remembered in steps of this: it grows with each reading, and less than this makes no connection
+/// slow. ns
+const WAITS_STEP_NS: u64 = 10_000_000;
 
 /// The namespace of what belongs to no other: synscope's own table, and drops on no device.
 const NODE: u64 = 0;
@@ -151,6 +166,13 @@ impl Node {
             for ((counter, netns), packets) in sums {
                 read.count(counter, netns, packets);
             }
+        }
+        if let Some(cpu) = signals.pressure.value().and_then(|pressure| pressure.get("cpu")) {
+            let waits_ns = cpu.some_total_ns - cpu.some_total_ns % WAITS_STEP_NS;
+            read.count(Counter::ProcessorWaits, NODE, waits_ns);
+        }
+        if let Some(softnet) = signals.softnet.value() {
+            read.count(Counter::SoftnetSqueezed, NODE, softnet.time_squeeze);
         }
         if let Some(maps) = signals.maps.value() {
             let tables = self.cilium.get_or_insert_default();

@@ -1,10 +1,11 @@
 //! SYNs or their answers are held back on the way, and not lost.
 //!
 //! Necessary: slow connections without a SYN sent again. Against: the server's own node sees the delay, which is then
-//! the server's.
+//! the server's; or the processors of a node were saturated, for which packets wait before any agent sees them.
 
 use synscope_bus::message::incident::{Cause, Finding};
 
+use super::cpu_saturation;
 use crate::case::{Case, Pattern, cause, number};
 use crate::words::duration;
 
@@ -44,14 +45,25 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         found.finding = Finding::Refuted;
         found.summary = "the server's own node sees the delay: it is the server's".to_owned();
         found.evidence_against = vec![at_server];
-    } else {
+        return vec![found];
+    }
+    found.evidence_for.push(at_server);
+    let suspects = cpu_saturation::suspects(case);
+    if suspects.is_empty() {
         found.finding = Finding::Confirmed;
         found.score = 0.9;
         found.summary = format!(
             "answers take {} without a SYN sent again, and the server's node gets them as fast as ever: they are held back between the nodes",
             duration(client.slow_ns())
         );
-        found.evidence_for.push(at_server);
+    } else {
+        found.finding = Finding::Correlated;
+        found.score = 0.5;
+        found.summary = format!(
+            "answers take {} without a SYN sent again, and the server's node gets them as fast as ever: they are held back between the nodes, or on {}, where the processors were saturated",
+            duration(client.slow_ns()),
+            suspects.join(" and ")
+        );
     }
     vec![found]
 }

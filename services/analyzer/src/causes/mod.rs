@@ -6,6 +6,7 @@
 
 mod cilium_ct_full;
 mod closed_port;
+mod cpu_saturation;
 mod ct_full;
 mod delay;
 mod listen_overflow;
@@ -21,7 +22,7 @@ use crate::case::Case;
 type Room = fn(&Case<'_>) -> Vec<Cause>;
 
 /// All rooms. Those that look at one place come before those that say it was none of these.
-const ROOMS: [Room; 9] = [
+const ROOMS: [Room; 10] = [
     ct_full::weigh,
     nf_conntrack_full::weigh,
     listen_overflow::weigh,
@@ -30,6 +31,7 @@ const ROOMS: [Room; 9] = [
     path_loss::weigh,
     no_answer::weigh,
     delay::weigh,
+    cpu_saturation::weigh,
     cilium_ct_full::weigh,
 ];
 

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     SlowServer,
     /// SYNs are held back between the nodes.
     Delay,
+    /// Node a's processors are saturated: what comes in waits before the agent sees it.
+    Saturated,
     /// Cilium's hash table on node a is full, and its program drops SYNs.
     CiliumFull,
     /// Most are held back, some are lost: neither explains the other.
@@ -60,6 +62,8 @@ pub(crate) enum Decoy {
     SameTimes,
     /// Node b drops a single packet in each spike: its `nf_conntrack`, and an accept queue of it.
     OneDrop,
+    /// Node a's processors are saturated all the time, and a third node's at these very times.
+    Busy,
     /// Other edges fail all the time: each port of a scan once, a wrong address in bursts, and one client among many.
     FailingEdges,
 }

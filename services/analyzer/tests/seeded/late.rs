@@ -7,7 +7,7 @@ use synscope_bus::message::incident::{Incident, Recurrence};
 use synscope_bus::message::signal::NodeSignals;
 
 use crate::world::{Decoy, Fault, S, Way, World};
-use crate::{FAULTS, SEEDS, only};
+use crate::{FAULTS, SEEDS, at_once, only};
 
 fn played(seed: u64, fault: Fault, way: Way) -> Incident {
     only(&World { way, ..World::new(seed, fault, Decoy::None) }.play()).clone()
@@ -22,7 +22,7 @@ fn period_ns(incident: &Incident) -> u64 {
 
 #[test]
 fn late_messages_shift_no_period_and_hide_no_cause() {
-    for (fault, name) in FAULTS {
+    at_once(&FAULTS, |(fault, name)| {
         for seed in 0..SEEDS {
             let straight = played(seed, fault, Way::Straight);
             for way in [Way::Away, Way::Shuffled] {
@@ -39,7 +39,7 @@ fn late_messages_shift_no_period_and_hide_no_cause() {
                 }
             }
         }
-    }
+    });
 }
 
 #[test]

@@ -26,6 +26,16 @@ pub(crate) const FAULTS: [(Fault, &str); 7] = [
     (Fault::Delay, "delay"),
 ];
 
+/// Plays one after the other for each of these, and all of these at once: each plays for minutes of a processor's time.
+pub(crate) fn at_once<T: Copy + Send>(all: &[T], play: impl Fn(T) + Copy + Send) {
+    std::thread::scope(|scope| {
+        for one in all {
+            let one = *one;
+            scope.spawn(move || play(one));
+        }
+    });
+}
+
 /// The incident as it was told last, and that it was the only one.
 pub(crate) fn only(told: &[Incident]) -> &Incident {
     let last = told.last().unwrap();
@@ -69,8 +79,9 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
         Decoy::ManyNamespaces,
         Decoy::SameTimes,
         Decoy::OneDrop,
+        Decoy::Busy,
     ];
-    for (fault, name) in FAULTS {
+    at_once(&FAULTS, |(fault, name)| {
         for decoy in decoys {
             // These two are one and the same table.
             if fault == Fault::CtFull && matches!(decoy, Decoy::TableFullButPasses | Decoy::DropsElsewhen) {
@@ -99,7 +110,7 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
                 );
             }
         }
-    }
+    });
 }
 
 #[test]
@@ -172,6 +183,23 @@ fn some_lost_and_more_held_back_is_an_incident_without_a_name() {
         for name in ["ct-full", "nf-conntrack-full", "path-loss", "delay"] {
             let refuted = incident.refuted.iter().find(|cause| cause.name == name);
             assert!(refuted.is_some_and(|cause| !cause.evidence_against.is_empty()), "{name}: {:#?}", incident.refuted);
+        }
+    }
+}
+
+#[test]
+fn where_processors_are_saturated_nobody_else_is_blamed() {
+    for seed in 0..SEEDS {
+        for decoy in [Decoy::None, Decoy::CiliumFull, Decoy::OtherNodeDrops] {
+            let told = World::new(seed, Fault::Saturated, decoy).play();
+            let incident = only(&told);
+            assert_eq!(incident.kind, "unknown", "{decoy:?}, seed {seed}: {:#?}", incident.causes);
+            let correlated = |name: &str| {
+                incident.causes.iter().find(|cause| cause.name == name && cause.finding == Finding::Correlated)
+            };
+            assert_eq!(correlated("cpu-saturation").unwrap().node.as_deref(), Some("node-a"));
+            assert!(correlated("delay").unwrap().summary.contains("or on node-a"), "{:#?}", incident.causes);
+            assert!(refuted(incident, "cpu-saturation", "node-b"), "{:#?}", incident.refuted);
         }
     }
 }

@@ -7,7 +7,7 @@ use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
 
 use crate::world::{Decoy, EDGE, Fault, S, World, batch, empty};
-use crate::{SEEDS, node_of, only, refuted};
+use crate::{SEEDS, at_once, node_of, only, refuted};
 
 const OUTAGES: [(Fault, &str); 9] = [
     (Fault::CtFull, "ct-full"),
@@ -41,7 +41,7 @@ fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
         Decoy::SameTimes,
         Decoy::OneDrop,
     ];
-    for (fault, name) in OUTAGES {
+    at_once(&OUTAGES, |(fault, name)| {
         for decoy in decoys {
             // These two are one and the same table.
             if fault == Fault::CtFull && decoy == Decoy::TableFullButPasses {
@@ -65,7 +65,7 @@ fn a_single_outage_is_an_incident_with_its_cause_beside_every_decoy() {
                 assert!((290 * S..=320 * S).contains(&(spike.end_unix_ns - spike.start_unix_ns)), "{spike:?}");
             }
         }
-    }
+    });
 }
 
 #[test]

@@ -8,7 +8,9 @@ use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::Incident;
-use synscope_bus::message::signal::{Conntrack, Drops, MapFill, NfConntrack, NodeSignals, Observed, TcpCounters};
+use synscope_bus::message::signal::{
+    Conntrack, Drops, MapFill, NfConntrack, NodeSignals, Observed, Pressure, TcpCounters,
+};
 
 pub(crate) use crate::faults::{After, Decoy, Fault, Way};
 
@@ -60,6 +62,7 @@ struct Counters {
     overflows: u64,
     elsewhere: u64,
     program_drops: u64,
+    waits_ns: u64,
 }
 
 impl World {
@@ -223,6 +226,7 @@ impl World {
                 Fault::ListenOverflow | Fault::CtFullOnServer => (step * S + normal, step * S + normal / 2),
                 Fault::SlowServer => (300 * MS + normal, 300 * MS + normal / 2),
                 Fault::Delay => (520 * MS + normal, normal / 2),
+                Fault::Saturated => (80 * MS + normal, normal / 2),
                 Fault::Mixed if step == 7 => (S + normal, normal / 2),
                 Fault::Mixed => (400 * MS + normal, normal / 2),
                 Fault::ClosedPort | Fault::Rejected | Fault::NoAnswer | Fault::NodeDown => {
@@ -235,7 +239,8 @@ impl World {
             server.n += 1;
             server.latency_ns.record(at_server);
             server.slow += u64::from(at_server > 100 * MS);
-            let lost = !matches!(self.fault, Fault::None | Fault::SlowServer | Fault::Delay | Fault::Mixed);
+            let lost =
+                !matches!(self.fault, Fault::None | Fault::SlowServer | Fault::Delay | Fault::Saturated | Fault::Mixed);
             if hit && self.fault == Fault::Mixed && step == 7 {
                 client.retries += 1;
             }
@@ -303,6 +308,7 @@ impl World {
             (Fault::CiliumFull, "node-a") if spiking => counters.program_drops += some,
             (Fault::NfFull, "node-b") if spiking => counters.nf_drop += some,
             (Fault::ListenOverflow, "node-b") if spiking => counters.overflows += some,
+            (Fault::Saturated, "node-a") if spiking => counters.waits_ns += 400 * MS,
             _ => {}
         }
         match (self.decoy, node) {
@@ -314,8 +320,11 @@ impl World {
             (Decoy::OtherNodeDrops, "node-c") if spiking => drop_syns(counters, some),
             (Decoy::OtherEndDrops, node) if spiking && node == self.other_end() => drop_syns(counters, some),
             (Decoy::DropsElsewhen, "node-a") if !spiking => drop_syns(counters, some),
+            (Decoy::Busy, "node-a") => counters.waits_ns += 500 * MS,
+            (Decoy::Busy, "node-c") if spiking => counters.waits_ns += 500 * MS,
             _ => {}
         }
+        counters.waits_ns += (5 + random.draw() % 20) * MS;
         counters.elsewhere += if spiking { some } else { 0 };
     }
 
@@ -401,6 +410,8 @@ impl World {
             let program = Drops { reason: "TC_INGRESS".into(), packets: counters.program_drops, ..Drops::default() };
             signals.drops = observed(vec![filter, program]);
             signals.maps = observed(maps);
+            let cpu = Pressure { some_total_ns: counters.waits_ns, full_total_ns: 0 };
+            signals.pressure = observed(BTreeMap::from([("cpu".to_owned(), cpu)]));
         }
         signals
     }
