@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -65,7 +66,11 @@ impl fmt::Display for Outcome {
 pub(crate) fn run() -> Result<()> {
     leftovers::remove()?;
     let this_kernel = this_kernel()?;
-    let mut outcomes = vec![(format!("all tests on this kernel ({this_kernel}) but those below"), here().into())];
+    let here = thread::scope(|scope| {
+        scope.spawn(fetch_ahead);
+        here()
+    });
+    let mut outcomes = vec![(format!("all tests on this kernel ({this_kernel}) but those below"), here.into())];
     outcomes.extend(
         ignored::outcomes().unwrap_or_else(|error| vec![("ignored tests".to_owned(), Err::<u8, _>(error).into())]),
     );
@@ -98,6 +103,14 @@ fn verdict<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>, must_all_run: bo
 
 fn this_kernel() -> Result<String> {
     Ok(nix::sys::utsname::uname()?.release().to_string_lossy().into_owned())
+}
+
+/// Fetches what is asked for later, while the tests are built; what cannot be had is told there.
+fn fetch_ahead() {
+    drop(ignored::bpftrace());
+    for release in OTHER_KERNELS {
+        drop(Machine::prepare(release));
+    }
 }
 
 fn here() -> Result<u8> {
