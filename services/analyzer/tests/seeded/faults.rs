@@ -62,7 +62,7 @@ pub(crate) enum Decoy {
     SameTimes,
     /// Node b drops a single packet in each spike: its `nf_conntrack`, and an accept queue of it.
     OneDrop,
-    /// Node a's processors are saturated all the time, and a third node's at these very times.
+    /// Node a's processors are saturated all the time, a third node's at these very times, and node b's a little.
     Busy,
     /// Other edges fail all the time: each port of a scan once, a wrong address in bursts, and one client among many.
     FailingEdges,

@@ -321,6 +321,7 @@ impl World {
             (Decoy::OtherEndDrops, node) if spiking && node == self.other_end() => drop_syns(counters, some),
             (Decoy::DropsElsewhen, "node-a") if !spiking => drop_syns(counters, some),
             (Decoy::Busy, "node-a") => counters.waits_ns += 500 * MS,
+            (Decoy::Busy, "node-b") if spiking => counters.waits_ns += 100 * MS,
             (Decoy::Busy, "node-c") if spiking => counters.waits_ns += 500 * MS,
             _ => {}
         }
