@@ -12,7 +12,7 @@ use crate::ebpf::root;
 use crate::test::{Outcome, ended};
 
 /// Its tests that are left out here run in a guest, see `vm::suite`.
-const IN_A_GUEST: &[&str] = &["devices", "functions", "seed"];
+const IN_A_GUEST: &[&str] = &["curated", "devices", "functions", "seed"];
 /// Theirs run what we run under bpftrace too.
 const COMPARED: &[&str] = &["beside", "outputs"];
 /// What takes too long in an emulated machine to run each time: bpftrace does.

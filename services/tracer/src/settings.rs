@@ -18,6 +18,8 @@ pub struct Settings {
     pub print_maps_on_exit: bool,
     /// How stacks are written where the script does not say.
     pub stack_mode: StackMode,
+    /// What becomes of probes that the kernel has no place for.
+    pub missing_probes: MissingProbes,
     /// What was set from outside, which a script cannot change.
     fixed: Vec<String>,
 }
@@ -46,6 +48,30 @@ impl StackMode {
     }
 }
 
+/// What becomes of a script some of whose probes the kernel has no place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MissingProbes {
+    /// It does not run.
+    #[default]
+    Error,
+    /// It runs without them, and says so.
+    Warn,
+    /// It runs without them.
+    Ignore,
+}
+
+impl MissingProbes {
+    /// By its name.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "error" => Some(Self::Error),
+            "warn" => Some(Self::Warn),
+            "ignore" => Some(Self::Ignore),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Settings {
     /// bpftrace's own.
     fn default() -> Self {
@@ -56,6 +82,7 @@ impl Default for Settings {
             max_bpf_progs: 1024,
             print_maps_on_exit: true,
             stack_mode: StackMode::default(),
+            missing_probes: MissingProbes::default(),
             fixed: Vec::new(),
         }
     }
@@ -68,6 +95,7 @@ const MAX_KEYS: u32 = 1 << 24;
 const MAX_STRLEN: u32 = 1 << 14;
 const MAX_PROBES: u32 = 1 << 14;
 const STACK_MODES: &str = "`bpftrace`, `perf` or `raw`";
+const MISSING_PROBES: &str = "`error`, `warn` or `ignore`";
 
 /// Why a setting changes nothing here, for those that scripts of bpftrace's may bring along.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
@@ -77,7 +105,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("log_size", "the verifier's log is kept whole"),
     ("max_cat_bytes", "`cat` is refused"),
     ("max_type_res_iterations", "types settle by themselves"),
-    ("missing_probes", "a probe that is not there is always an error"),
     ("on_stack_limit", "what is longer than 64 bytes never lies on the stack"),
     ("perf_rb_pages", "output goes through one ring buffer of 1 MiB"),
     ("probe_inline", "a probe is at functions, not at copies of them"),
@@ -142,6 +169,14 @@ impl Settings {
                 None => Outcome::Refused(STACK_MODES.to_owned()),
             },
             ("stack_mode", _) => Outcome::Refused(STACK_MODES.to_owned()),
+            ("missing_probes", ConfigValue::Text(text)) => match MissingProbes::named(text) {
+                Some(missing) => {
+                    self.missing_probes = missing;
+                    Outcome::Set
+                }
+                None => Outcome::Refused(MISSING_PROBES.to_owned()),
+            },
+            ("missing_probes", _) => Outcome::Refused(MISSING_PROBES.to_owned()),
             ("license", ConfigValue::Text(license)) if license == "GPL" => Outcome::Set,
             ("license", _) => Outcome::Refused("always `GPL`, without which no program reads memory".to_owned()),
             _ => Outcome::Unknown,

@@ -436,6 +436,8 @@ fn a_tracers_answers_are_pinned() {
         name: "drops".into(),
         about: "Dropped packets by reason.".into(),
         cost: Cost::Medium,
+        kernels: vec!["6.12".into()],
+        differs: "It counts.".into(),
         parameters: vec![parameter],
         script: "BEGIN { }".into(),
     };

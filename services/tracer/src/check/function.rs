@@ -127,7 +127,7 @@ impl Checker<'_> {
         if !wanted.is_pattern() {
             let found = self.exact(wanted);
             if found.is_none() {
-                self.report(self.missing(wanted, span));
+                self.absent(self.missing(wanted, span));
             }
             return found.map(|function| vec![function]);
         }
@@ -144,7 +144,7 @@ impl Checker<'_> {
         }
         if found.is_empty() {
             let message = format!("no function that can be traced is like `{}`", wanted.name);
-            self.error("no-probe", message, span);
+            self.absent(Diagnostic::error("no-probe", message, span));
             return None;
         }
         Some(found)

@@ -4,7 +4,7 @@ use super::Checker;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::target::Target;
-use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind};
+use crate::typed::{Entry, Expression, ExpressionKind, Output, Probe, Source, Statement, StatementKind, Unary};
 
 /// Events and functions that busy machines have a hundred thousand times a second, for every packet, switch or system
 /// call.
@@ -230,17 +230,17 @@ fn by_thread(probes: &[Probe], map: usize) -> bool {
 
 /// Whether a key is another one every time.
 fn is_unbounded(key: &Expression) -> bool {
-    let counted = |part: &Expression| {
-        matches!(
-            part.kind,
-            ExpressionKind::Binary(crate::typed::Arithmetic::Divide | crate::typed::Arithmetic::Modulo, ..)
-        )
-    };
-    let fresh = |part: &Expression| {
-        matches!(part.kind, ExpressionKind::Source(Source::Clock(_) | Source::Elapsed | Source::Random))
-    };
-    // `nsecs / 1000000000` or `rand % 10` have few values.
-    key.any(&mut |part| fresh(part)) && !key.any(&mut |part| counted(part))
+    use crate::typed::Arithmetic::{Divide, Modulo};
+    match &key.kind {
+        ExpressionKind::Source(Source::Clock(_) | Source::Elapsed | Source::Random) => true,
+        // `nsecs / 1000000000` or `rand % 10` have few values, and what is true or not has two.
+        ExpressionKind::Binary(Divide | Modulo, ..)
+        | ExpressionKind::Compare(..)
+        | ExpressionKind::Logical { .. }
+        | ExpressionKind::Unary(Unary::Not, _) => false,
+        ExpressionKind::Conditional(_, then, otherwise) => is_unbounded(then) || is_unbounded(otherwise),
+        _ => key.parts().into_iter().any(is_unbounded),
+    }
 }
 
 fn is_at(probe: &Probe, events: &[&str]) -> bool {

@@ -36,9 +36,9 @@ use synscope_btf::{Btf, BtfError, Kernel};
 
 use crate::ast;
 use crate::attach;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::functions::{Symbols, Traceable};
-use crate::settings::{Outcome, Settings};
+use crate::settings::{MissingProbes, Outcome, Settings};
 use crate::source::Span;
 use crate::typed::{Output, Probe, Script};
 use crate::types::Type;
@@ -227,6 +227,15 @@ impl<'e> Checker<'e> {
     fn report(&mut self, diagnostic: Diagnostic) {
         if !self.diagnostics.contains(&diagnostic) {
             self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// What the kernel has no place for: as serious as `missing_probes` says.
+    fn absent(&mut self, error: Diagnostic) {
+        match self.settings.missing_probes {
+            MissingProbes::Error => self.report(error),
+            MissingProbes::Warn => self.report(Diagnostic { severity: Severity::Warning, ..error }),
+            MissingProbes::Ignore => {}
         }
     }
 

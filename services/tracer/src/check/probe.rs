@@ -127,6 +127,10 @@ impl Checker<'_> {
                 }
             }
         }
+        // Some may be missing, if the script says so, but not all.
+        if let (true, false, Some(point)) = (expanded.is_empty(), self.diagnostics.has_errors(), first(program)) {
+            self.error("no-probe", "this kernel has none of the script's probes", point.span);
+        }
         expanded
     }
 
@@ -225,7 +229,7 @@ impl Checker<'_> {
                 .all()
                 .flat_map(|btf| btf.raw_tracepoints(&Pattern::new("*")).map(str::to_owned).collect::<Vec<_>>())
                 .collect();
-            self.report(match crate::words::nearest(event, all.iter().map(String::as_str)) {
+            self.absent(match crate::words::nearest(event, all.iter().map(String::as_str)) {
                 Some(near) => error.because(format!("one is called `{near}`")),
                 None => error,
             });
@@ -244,7 +248,7 @@ impl Checker<'_> {
         if found.is_empty() {
             let message = format!("this kernel has no tracepoint `{category}:{event}`");
             let error = Diagnostic::error("no-probe", message, span);
-            self.report(match tracefs::near(category, event) {
+            self.absent(match tracefs::near(category, event) {
                 Some(near) => error.because(format!("one is called `{near}`")),
                 None => error,
             });
@@ -273,6 +277,11 @@ impl Checker<'_> {
         let kernel = self.environment.kernel();
         category != "syscalls" && kernel.is_ok_and(|kernel| kernel.vmlinux().raw_tracepoint(event).is_some())
     }
+}
+
+/// The first attach point of a script.
+fn first(program: &ast::Program) -> Option<&ast::AttachPoint> {
+    program.probes.iter().flat_map(|probe| &probe.attach_points).next()
 }
 
 /// An argument in a row of numbers.

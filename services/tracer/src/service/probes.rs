@@ -1,6 +1,7 @@
 //! Probes that come with synscope: scripts whose first lines say what they are.
 //!
 //! The first line says what a probe tells, each of the others has a word and a colon: `cost:` low, medium or high;
+//! `kernels:` those that it was tried on; `differs:` how it is not the script that people use for it, and why;
 //! `parameter:` a name, `=`, its default, `;` and what it means, in the order of `$1`, `$2`, …; `internal:` maps that are
 //! nobody's result.
 
@@ -17,9 +18,17 @@ pub(super) struct Curated {
     pub(super) internal: Vec<String>,
 }
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 11] = [
+    ("accept-queue-wait", include_str!("../../probes/accept-queue-wait.bt")),
     ("connect-latency", include_str!("../../probes/connect-latency.bt")),
+    ("conntrack", include_str!("../../probes/conntrack.bt")),
+    ("dns-latency", include_str!("../../probes/dns-latency.bt")),
     ("drops", include_str!("../../probes/drops.bt")),
+    ("layer-latency", include_str!("../../probes/layer-latency.bt")),
+    ("new-connections", include_str!("../../probes/new-connections.bt")),
+    ("packet-latency", include_str!("../../probes/packet-latency.bt")),
+    ("run-queue-wait", include_str!("../../probes/run-queue-wait.bt")),
+    ("softirq-time", include_str!("../../probes/softirq-time.bt")),
     ("tcp-retransmits", include_str!("../../probes/tcp-retransmits.bt")),
 ];
 
@@ -70,6 +79,10 @@ fn read(name: &str, script: &str) -> Curated {
             ("cost", ["low"]) => probe.told.cost = Cost::Low,
             ("cost", ["medium"]) => probe.told.cost = Cost::Medium,
             ("cost", ["high"]) => probe.told.cost = Cost::High,
+            ("kernels", kernels) => {
+                probe.told.kernels.extend(kernels.iter().map(|kernel| kernel.trim_end_matches(',').to_owned()));
+            }
+            ("differs", _) => rest.clone_into(&mut probe.told.differs),
             ("parameter", _) => probe.told.parameters.extend(parameter(rest)),
             ("internal", maps) => probe.internal.extend(maps.iter().map(|map| (*map).to_owned())),
             _ => {}
@@ -97,7 +110,8 @@ mod tests {
             let Curated { told, internal } = &probe;
             let header: Vec<&str> = told.script.lines().map_while(|line| line.strip_prefix("// ")).collect();
             assert!(told.about.ends_with('.') && told.cost != Cost::Unknown, "{told:?}");
-            let read = 2 + told.parameters.len() + usize::from(!internal.is_empty());
+            assert!(!told.kernels.is_empty() && told.differs.ends_with('.'), "{told:?}");
+            let read = 4 + told.parameters.len() + usize::from(!internal.is_empty());
             assert_eq!(read, header.len(), "{}: a line is not understood", told.name);
             for parameter in &told.parameters {
                 assert!(!parameter.name.is_empty() && parameter.about.ends_with('.'), "{parameter:?}");
@@ -119,6 +133,6 @@ mod tests {
         assert_eq!(probe.parameters(&asked("port", "80")).unwrap(), ["80"]);
         assert!(probe.parameters(&asked("port", "80 || 1")).unwrap_err().contains("is a number"));
         assert!(probe.parameters(&asked("prot", "80")).unwrap_err().contains("it has port"));
-        assert!(find("drop").unwrap_err().contains("connect-latency, drops, tcp-retransmits"));
+        assert!(find("drop").unwrap_err().contains("accept-queue-wait, connect-latency, conntrack, "));
     }
 }

@@ -413,6 +413,10 @@ pub struct CuratedProbe {
     pub about: String,
     /// What it costs.
     pub cost: Cost,
+    /// Linux releases that it was tried on.
+    pub kernels: Vec<String>,
+    /// How it differs from the script that people use for it, and why.
+    pub differs: String,
     /// Its parameters, in the order of the script's `$1`, `$2`, ….
     pub parameters: Vec<ProbeParameter>,
     /// The script.
