@@ -399,6 +399,13 @@ fn trace_is_pinned() {
 }
 
 #[test]
+fn an_older_tracers_exit_has_the_code_0() {
+    let read = |text| serde_json::from_str::<Ending>(text).unwrap();
+    assert_eq!(read(r#"{"why": "exited"}"#), Ending::Exited { code: 0 });
+    assert_eq!(read(r#"{"why": "exited", "code": 3}"#), Ending::Exited { code: 3 });
+}
+
+#[test]
 fn questions_to_a_tracer_are_pinned() {
     let script = Script { text: "BEGIN { exit(); }".into(), parameters: vec!["80".into()] };
     let probe = Probe { name: "drops".into(), parameters: BTreeMap::from([("reason".into(), "*".into())]) };
@@ -431,6 +438,8 @@ fn a_tracers_answers_are_pinned() {
         "command-results-answer",
         &TraceResults { status: trace_status(), maps: trace_maps(), first: 1, lines },
     );
+    let exited = TraceState::Ended { ending: Ending::Exited { code: 3 } };
+    check_named("command-renew-answer-exited", &TraceStatus { state: exited, ..trace_status() });
     let parameter = ProbeParameter { name: "port".into(), about: "Only this port.".into(), default: "0".into() };
     let probe = CuratedProbe {
         name: "drops".into(),

@@ -155,8 +155,8 @@ impl Work<'_> {
                 Err(error) => break Ending::Failed { reason: reasons(&error) },
             };
             let now = Instant::now();
-            if running.exited() {
-                break Ending::Exited;
+            if let Some(code) = running.exited() {
+                break Ending::Exited { code };
             }
             let nats = self.life.connection().is_connected();
             away_since = if nats { None } else { away_since.or(Some(now)) };

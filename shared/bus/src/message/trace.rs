@@ -32,8 +32,12 @@ pub enum Limit {
 pub enum Ending {
     /// It was told to.
     Stopped,
-    /// The script said so.
-    Exited,
+    /// The script ended itself.
+    Exited {
+        /// The code that it exits with; 0 where it names none.
+        #[serde(default)]
+        code: u8,
+    },
     /// Its time was over.
     Duration,
     /// Nobody renewed its lease.
