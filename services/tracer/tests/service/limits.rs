@@ -1,50 +1,20 @@
 //! A trace that exceeds a limit ends, and says which.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use synscope_bus::command::ask_health;
 use synscope_bus::command::tracer::{GetActivity, Limits};
 use synscope_bus::message::trace::{Ending, Limit};
 
+use crate::busy::Busy;
 use crate::node::{Fleet, Tracer, limited, terms, until};
-
-/// System calls, one after the other, until it goes.
-pub(crate) struct Busy(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
-
-impl Busy {
-    pub(crate) fn new() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
-        let work = move || {
-            while !seen.load(Ordering::Relaxed) {
-                assert!(nix::unistd::getppid().as_raw() > 0);
-            }
-        };
-        Self(stop, Some(std::thread::spawn(work)))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        self.1.take().unwrap().join().unwrap();
-    }
-}
 
 /// That it happened once, and nothing else.
 fn once<K: Ord>(what: K) -> BTreeMap<K, u64> {
     BTreeMap::from([(what, 1)])
 }
 
-/// Which limit a script exceeds, what was found, what is allowed, and the same in a sentence.
-pub(crate) async fn exceeded(
-    tracer: &Tracer,
-    script: &str,
-    trace: &str,
-    limits: Limits,
-) -> (Limit, u64, u64, String) {
+async fn exceeded(tracer: &Tracer, script: &str, trace: &str, limits: Limits) -> (Limit, u64, u64, String) {
     tracer.start(script, limited(trace, limits)).await.unwrap();
     match tracer.ending(trace).await {
         Ending::Limit { limit, found, allowed, detail } => (limit, found, allowed, detail),
