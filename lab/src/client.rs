@@ -23,11 +23,12 @@ impl Api {
         Self { base: format!("http://127.0.0.1:{port}"), agent: config.into() }
     }
 
-    /// Whether the service takes requests and both nodes were heard of.
+    /// Whether the service takes requests, both nodes were heard of, and their tracers are ready.
     pub(crate) fn is_ready(&self) -> bool {
         let ready = self.agent.get(format!("{}/readyz", self.base)).call();
         let nodes = || self.get("/v1/nodes").ok().and_then(|nodes| nodes.as_array().map(Vec::len));
-        ready.is_ok_and(|answer| answer.status() == 200) && nodes() == Some(2)
+        let tracers = || self.get("/v1/status").is_ok_and(|status| tracers_ready(&status) == 2);
+        ready.is_ok_and(|answer| answer.status() == 200) && nodes() == Some(2) && tracers()
     }
 
     /// Whether anyone answers.
@@ -65,4 +66,14 @@ impl Api {
         ensure!(answer.status().is_success(), "GET {path}: {} {body}", answer.status());
         serde_json::from_str(&body).with_context(|| format!("GET {path}"))
     }
+}
+
+/// Tracers that are ready and miss nothing.
+fn tracers_ready(status: &Value) -> usize {
+    let tracers = status["tracers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_well = |tracer: &&Value| {
+        let health = &tracer["health"]["value"];
+        health["phase"] == "ready" && health["degradations"] == json!({})
+    };
+    tracers.iter().filter(is_well).count()
 }

@@ -1,4 +1,4 @@
-//! The programs under test, as processes: nats-server, an agent per node, analyzer and api.
+//! The programs under test, as processes: nats-server, an agent and a tracer per node, analyzer and api.
 
 use std::fs::{self, File};
 use std::io;
@@ -134,6 +134,9 @@ impl Cluster {
             format!("\"{}\" = \"shop/inventory\"\n\"{}\" = \"shop/sink\"\n", netns::INVENTORY, netns::SINK);
         self.start_agent(&b, &workloads_b, time_scale)?;
         let nats = format!("[nats]\nurl = 'nats://127.0.0.1:{}'\n", self.nats_port);
+        for (node, name) in [("node-a", "tracer-a"), ("node-b", "tracer-b")] {
+            self.start_service("tracer", name, &format!("node = '{node}'\n{nats}"))?;
+        }
         self.start_service("analyzer", "analyzer", &format!("time_scale = {time_scale:.1}\n{nats}"))?;
         let listen = format!("listen = '127.0.0.1:{}'\n", self.api_port);
         self.start_service("api", "api", &format!("{listen}{nats}"))

@@ -68,7 +68,7 @@ impl Stage {
             _ => None,
         };
         let cilium = if scenario.cilium_map { Some(CiliumMap::new()?) } else { None };
-        say("starting nats-server, an agent per node, analyzer and api");
+        say("starting nats-server, an agent and a tracer per node, analyzer and api");
         let mut cluster = Cluster::start(bin, nats)?;
         // Before the agents, so that no event comes before it.
         let watch = Watch::start(cluster.nats_port, record)?;

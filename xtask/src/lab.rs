@@ -50,7 +50,7 @@ fn build() -> Result<()> {
     let built = Command::new("cargo")
         .args(["build", "--locked", "--bins"])
         .args(
-            ["synscope-datapath", "synscope-analyzer", "synscope-api", "synscope-lab"]
+            ["synscope-datapath", "synscope-tracer", "synscope-analyzer", "synscope-api", "synscope-lab"]
                 .map(|name| format!("--package={name}")),
         )
         .current_dir(root())

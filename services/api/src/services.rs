@@ -5,8 +5,10 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use synscope_bus::command::datapath::{GetStatus, Status};
 use synscope_bus::command::roll::{self, Present, RollError};
+use synscope_bus::command::tracer::{Activity, GetActivity};
 use synscope_bus::command::{self, CommandError};
 use synscope_bus::connection::Connection;
+use synscope_bus::labels::Labels;
 use synscope_bus::life::{Health, unix_now_ns};
 use synscope_bus::message::signal::Observed;
 use synscope_bus::reasons::reasons;
@@ -53,9 +55,9 @@ pub async fn follow(app: App) {
 }
 
 async fn call_roll(app: &App, connection: &Connection) -> Result<(), RollError> {
-    roll::call(connection, ROLL_CALL, |Present { service, node }| {
+    roll::call(connection, ROLL_CALL, |Present { service, node, labels }| {
         if let Some(service) = ASKED.into_iter().find(|asked| *asked == service) {
-            lock(&app.store.services).heard(service, &node, unix_now_ns());
+            lock(&app.store.services).heard(service, &node, labels, unix_now_ns());
         }
     })
     .await
@@ -66,16 +68,27 @@ async fn ask_all(app: &App, connection: &Connection) {
     stream::iter(known)
         .for_each_concurrent(AT_ONCE, async |(service, node)| {
             let asked_unix_ns = unix_now_ns();
-            let (health, status) = if service == DATAPATH {
-                let (health, status) = tokio::join!(
-                    command::ask_health(connection, service, &node),
-                    command::ask(connection, &node, &GetStatus {})
-                );
-                (observed::<Health>(health), Some(observed::<Status>(status)))
-            } else {
-                (observed(command::ask_health(connection, service, &node).await), None)
+            let health = async { observed::<Health>(command::ask_health(connection, service, &node).await) };
+            let status = async {
+                let asked = service == DATAPATH;
+                if asked {
+                    Some(observed::<Status>(command::ask(connection, &node, &GetStatus {}).await))
+                } else {
+                    None
+                }
             };
-            let instance = Instance { health, status, asked_unix_ns, heard_unix_ns: asked_unix_ns };
+            let activity = async {
+                let asked = service == TRACER;
+                if asked {
+                    Some(observed::<Activity>(command::ask(connection, &node, &GetActivity {}).await))
+                } else {
+                    None
+                }
+            };
+            let (health, status, activity) = tokio::join!(health, status, activity);
+            // Its labels are those that it announced.
+            let (labels, heard_unix_ns) = (Labels::none(), asked_unix_ns);
+            let instance = Instance { health, status, activity, labels, asked_unix_ns, heard_unix_ns };
             lock(&app.store.services).answered(service, &node, instance);
         })
         .await;

@@ -30,9 +30,10 @@ async fn main() -> Result<()> {
     let node = settings.node_id()?;
     let connection = Connection::start(&settings.nats.url, &format!("{}-{node}", ServiceName("tracer"))).await?;
     let life = Life::begin("tracer", node.as_str(), connection)?;
+    let labels = settings.labels.clone();
     let traces = Traces::new(&life, settings, PublisherId::begin(node));
 
-    let answers = Answers::announce(&life).await?;
+    let answers = Answers::announce_labelled(&life, &labels).await?;
     traces.answer(&answers).await?;
     life.ready();
 

@@ -160,12 +160,14 @@ mod tests {
 
     use super::*;
     use crate::document::Endpoints;
+    use crate::labels::Labels;
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(default)]
     struct Sample {
         nats: Nats,
         names: BTreeMap<String, String>,
+        labels: Labels,
         limit: Option<u32>,
     }
 
@@ -208,6 +210,19 @@ mod tests {
         assert_eq!(load("[workloads]\n'10.0.0.1' = 'a'").unwrap().workloads.len(), 1);
         let error = load("[worklods]\n'10.0.0.1' = 'a'").unwrap_err();
         assert_eq!(error.to_string(), r#"configuration key "worklods" is unknown; did you mean "workloads"?"#);
+    }
+
+    #[test]
+    fn labels_come_from_the_file_or_the_environment_as_they_were_written() {
+        let labels = |text: &str| text.parse::<Labels>().unwrap();
+        let file = "labels = { zone = 'a', rack = '007' }";
+        assert_eq!(load_text(file, &[]).unwrap().labels, labels("zone=a,rack=007"));
+        let given = |key, value| load_text("", &[(key, value)]).map(|sample| sample.labels);
+        assert_eq!(given("SYNSCOPE_LABELS", "zone=b,rack=007").unwrap(), labels("zone=b,rack=007"));
+        assert_eq!(given("SYNSCOPE_LABELS__ZONE", "b").unwrap(), labels("zone=b"));
+        let error = given("SYNSCOPE_LABELS__RACK", "007").unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("label \"rack\" has the value 7, which is no text"), "{source}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod document;
 pub mod envelope;
 pub mod events;
 pub mod inbox;
+pub mod labels;
 pub mod life;
 pub mod message;
 pub mod outbox;

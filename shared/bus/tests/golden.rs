@@ -10,7 +10,7 @@ use synscope_bus::{
         ConntrackEntry, ConntrackPart, ConntrackTop, HookStatus, ListConntrack, Status, TableStatus, TopConntrack,
     },
     command::tracer::{
-        AttachPoint, CheckTrace, Checked, Cost, CuratedProbe, DescribeType, Diagnostic, Function, Functions,
+        Activity, AttachPoint, CheckTrace, Checked, Cost, CuratedProbe, DescribeType, Diagnostic, Function, Functions,
         GetResults, Label, Limits, ListFunctions, Place, Probe, ProbeParameter, RenewTrace, Script, Severity,
         StartProbe, StartScript, Started, StopTrace, Suggestion, Terms, TraceResults, TraceSource, TraceStatus,
         TypeText,
@@ -399,6 +399,13 @@ fn trace_is_pinned() {
 }
 
 #[test]
+fn an_older_tracers_exit_has_the_code_0() {
+    let read = |text| serde_json::from_str::<Ending>(text).unwrap();
+    assert_eq!(read(r#"{"why": "exited"}"#), Ending::Exited { code: 0 });
+    assert_eq!(read(r#"{"why": "exited", "code": 3}"#), Ending::Exited { code: 3 });
+}
+
+#[test]
 fn questions_to_a_tracer_are_pinned() {
     let script = Script { text: "BEGIN { exit(); }".into(), parameters: vec!["80".into()] };
     let probe = Probe { name: "drops".into(), parameters: BTreeMap::from([("reason".into(), "*".into())]) };
@@ -431,6 +438,20 @@ fn a_tracers_answers_are_pinned() {
         "command-results-answer",
         &TraceResults { status: trace_status(), maps: trace_maps(), first: 1, lines },
     );
+    let exited = TraceState::Ended { ending: Ending::Exited { code: 3 } };
+    check_named("command-renew-answer-exited", &TraceStatus { state: exited, ..trace_status() });
+    let activity = Activity {
+        running: 1,
+        running_max: 8,
+        ended: BTreeMap::from([("limit".into(), 2), ("stopped".into(), 3)]),
+        exceeded: BTreeMap::from([(Limit::HitsPerSecond, 2)]),
+        hits: 100,
+        run_ns: 5000,
+        lines: 7,
+        losses: TraceLosses { records: 1, values: 2, cut: 3 },
+    };
+    let bytes = pin("command-activity-answer", &activity);
+    assert_eq!(rmp_serde::from_slice::<Activity>(&bytes).unwrap(), activity);
     let parameter = ProbeParameter { name: "port".into(), about: "Only this port.".into(), default: "0".into() };
     let probe = CuratedProbe {
         name: "drops".into(),

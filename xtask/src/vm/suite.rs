@@ -15,6 +15,7 @@ use crate::ebpf::root;
 
 const DATAPATH: &str = "synscope-datapath";
 const CLI: &str = "synscope-cli";
+const TRACER: &str = "synscope-tracer";
 
 /// A test program, the arguments it gets, and the kernels that it runs on.
 struct Test {
@@ -26,13 +27,14 @@ struct Test {
 
 /// All that load and attach, `kernel` not on 6.1, which has nothing that neither 5.10 nor 6.12 has; of `devices` those that
 /// this kernel has no devices for; of the whole service what it says about kernels that lack something; and the tracer at
-/// functions, which this machine's kernel may not let be probed.
-const TESTS: [Test; 7] = [
+/// functions, which this machine's kernel may not let be probed, alone and under the rules of a service.
+const TESTS: [Test; 8] = [
     Test { package: DATAPATH, name: "kernel", arguments: &[], on: &[Release::V5_10, Release::V6_12, Release::V7_3] },
     Test { package: DATAPATH, name: "attach", arguments: &[], on: &Release::ALL },
     Test { package: CLI, name: "functions", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
     Test { package: CLI, name: "seed", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
     Test { package: CLI, name: "curated", arguments: &["--ignored"], on: &[Release::V6_1, Release::V6_12] },
+    Test { package: TRACER, name: "functions", arguments: &["--ignored"], on: &[Release::V6_12] },
     Test { package: DATAPATH, name: "devices", arguments: &["--ignored"], on: &[Release::V6_12] },
     Test {
         package: DATAPATH,

@@ -10,8 +10,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use synscope_bus::command::tracer::Activity;
 use synscope_bus::inbox::Counts;
 use synscope_bus::message::signal::{NodeSignals, Observed};
+use synscope_bus::message::trace::TraceLosses;
 
 use super::nodes::fill_ratio;
 use crate::app::App;
@@ -48,6 +50,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Exposition, Problem> {
     scrape.edges(&call.app);
     scrape.feeds(&call.app);
     scrape.services(&call.app);
+    scrape.traces(&call.app);
     let mut text = String::new();
     text::encode(&mut text, &scrape.registry).map_err(|error| Problem::internal(error.to_string()))?;
     Ok(Exposition(text))
@@ -80,6 +83,14 @@ impl Scrape {
         let family = Family::<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>::default();
         for (labels, value) in values {
             family.get_or_create(&labels).set(value);
+        }
+        self.registry.register(name, help, family);
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {
+        let family = Family::<Labels, Counter<f64, std::sync::atomic::AtomicU64>>::default();
+        for (labels, value) in values {
+            family.get_or_create(&labels).inc_by(value);
         }
         self.registry.register(name, help, family);
     }
@@ -208,6 +219,42 @@ impl Scrape {
             "Messages dropped for want of room while NATS was away, or larger than it takes",
             dropped,
         );
+    }
+
+    /// Tracers that did not answer have no sample: never zero in its place.
+    #[expect(clippy::cast_precision_loss, reason = "times of programs are far below 2^53 ns")]
+    fn traces(&mut self, app: &App) {
+        let services = lock(&app.store.services);
+        let activities = services.known().iter().filter_map(|((_, node), instance)| {
+            Some((vec![("node", node.clone())], instance.activity.as_ref()?.value()?.clone()))
+        });
+        let activities: Vec<(Labels, Activity)> = activities.collect();
+        drop(services);
+        let each =
+            |of: fn(&Activity) -> u64| activities.iter().map(move |(labels, activity)| (labels.clone(), of(activity)));
+        let by = |name: &'static str, of: fn(&Activity) -> Vec<(String, u64)>| {
+            activities.iter().flat_map(move |(labels, activity)| {
+                let labelled = |(value, number)| ([labels.clone(), vec![(name, value)]].concat(), number);
+                of(activity).into_iter().map(labelled).collect::<Vec<_>>()
+            })
+        };
+        let gauge = |of: fn(&Activity) -> u64| each(of).map(|(labels, value)| (labels, count(value)));
+        self.gauge("traces_running", "Traces that run, or are about to", gauge(|all| all.running));
+        self.gauge("traces_running_max", "Traces that may run at once", gauge(|all| all.running_max));
+        let ended = by("why", |all| all.ended.iter().map(|(why, ended)| (why.clone(), *ended)).collect());
+        self.counter("traces_ended", "Traces that ended, by why", ended);
+        let exceeded =
+            by("limit", |all| all.exceeded.iter().map(|(limit, ended)| (limit.name().to_owned(), *ended)).collect());
+        self.counter("trace_limits_exceeded", "Traces that ended because they exceeded a limit", exceeded);
+        self.counter("trace_hits", "Hits of traces' probes", each(|all| all.hits));
+        self.counter("trace_lines", "Lines that traces wrote", each(|all| all.lines));
+        let seconds = activities.iter().map(|(labels, all)| (labels.clone(), all.run_ns as f64 / 1e9));
+        self.seconds("trace_run_seconds", "Time that traces' programs took, on all CPUs", seconds);
+        let lost = by("what", |all| {
+            let TraceLosses { records, values, cut } = all.losses;
+            vec![("records".to_owned(), records), ("values".to_owned(), values), ("cut_lines".to_owned(), cut)]
+        });
+        self.counter("trace_losses", "Records and values of traces that found no room, and lines that were cut", lost);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use axum::Json;
 use schemars::JsonSchema;
 use serde::Serialize;
+use synscope_bus::command::tracer::Activity;
 use synscope_bus::life::Health;
 use synscope_bus::message::signal::Observed;
 
@@ -16,6 +17,7 @@ use crate::query::Nothing;
 use crate::route::Call;
 use crate::services::{ANALYZER, DATAPATH, TRACER};
 use crate::store::lock;
+use crate::store::services::Instance;
 
 /// One instance of another service.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -26,6 +28,18 @@ pub struct InstanceHealth {
     pub asked_unix_ns: u64,
     /// What it answered, or why there is no answer.
     pub health: Observed<Health>,
+}
+
+/// One node's tracer.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TracerHealth {
+    /// How it is.
+    #[serde(flatten)]
+    pub instance: InstanceHealth,
+    /// Its node's labels.
+    pub labels: BTreeMap<String, String>,
+    /// What its traces come to since it began, or why that is not known.
+    pub activity: Observed<Activity>,
 }
 
 /// What is kept in memory, and what could not be kept.
@@ -62,7 +76,7 @@ pub struct StatusAnswer {
     /// The analyzers, or why there are none.
     pub analyzers: Observed<Vec<InstanceHealth>>,
     /// The nodes' tracers that were heard of in the last hour.
-    pub tracers: Vec<InstanceHealth>,
+    pub tracers: Vec<TracerHealth>,
     /// What was received, what is missing, and what was none of ours.
     pub feeds: FeedCounts,
     /// Flow events that each node lost before they were sent, since its datapath began.
@@ -87,7 +101,7 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> 
         } else {
             Observed::Observed { value: analyzers }
         },
-        tracers: instances(app, TRACER),
+        tracers: tracers(app),
         feeds: app.feeds.counts(),
         flows_lost,
         memory: memory(app),
@@ -98,11 +112,21 @@ pub async fn get(call: Call, _: Nothing) -> Result<Json<StatusAnswer>, Problem> 
 fn instances(app: &App, of: &str) -> Vec<InstanceHealth> {
     let services = lock(&app.store.services);
     let known = services.known().iter().filter(|((service, _), _)| *service == of);
-    known
-        .map(|((_, node), instance)| InstanceHealth {
-            node: node.clone(),
-            asked_unix_ns: instance.asked_unix_ns,
-            health: instance.health.clone(),
+    known.map(|((_, node), instance)| health(node, instance)).collect()
+}
+
+fn health(node: &str, instance: &Instance) -> InstanceHealth {
+    InstanceHealth { node: node.to_owned(), asked_unix_ns: instance.asked_unix_ns, health: instance.health.clone() }
+}
+
+fn tracers(app: &App) -> Vec<TracerHealth> {
+    let services = lock(&app.store.services);
+    let tracers = services.known().iter().filter(|((service, _), _)| *service == TRACER);
+    tracers
+        .map(|((_, node), instance)| TracerHealth {
+            instance: health(node, instance),
+            labels: instance.labels.pairs().clone(),
+            activity: instance.activity.clone().unwrap_or_default(),
         })
         .collect()
 }

@@ -37,7 +37,8 @@ pub struct TraceRequest {
     pub probe: Option<String>,
     /// Values of the probe's parameters; those that are not here have their defaults.
     pub parameters: BTreeMap<String, String>,
-    /// The nodes; all that have a tracer when absent.
+    /// The nodes, by name or by labels, such as `zone=a`, or `zone=a,rack=7` for those that have both; all that have a
+    /// tracer when absent.
     pub nodes: Option<Vec<String>>,
     /// How long it runs at most, ms; when absent, it ends 15 s after nobody reads its stream any more.
     pub duration_ms: Option<u64>,

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use synscope_bus::command::datapath::Status;
+use synscope_bus::command::tracer::Activity;
+use synscope_bus::labels::Labels;
 use synscope_bus::life::Health;
 use synscope_bus::message::signal::Observed;
 
@@ -16,6 +18,10 @@ pub struct Instance {
     pub health: Observed<Health>,
     /// What the datapath does, or why that is not known; none for other services.
     pub status: Option<Observed<Status>>,
+    /// What the tracer's traces come to, or why that is not known; none for other services.
+    pub activity: Option<Observed<Activity>>,
+    /// Its node's labels, as it announced them last.
+    pub labels: Labels,
     /// When it was asked, Unix ns UTC.
     pub asked_unix_ns: u64,
     /// When it was last heard of, Unix ns UTC.
@@ -30,10 +36,11 @@ pub struct Services {
 
 impl Services {
     /// An instance was heard of.
-    pub fn heard(&mut self, service: &'static str, node: &str, now_unix_ns: u64) {
+    pub fn heard(&mut self, service: &'static str, node: &str, labels: Labels, now_unix_ns: u64) {
         let key = (service, node.to_owned());
         if self.known.len() < INSTANCES_MAX || self.known.contains_key(&key) {
-            self.known.entry(key).or_default().heard_unix_ns = now_unix_ns;
+            let instance = self.known.entry(key).or_default();
+            (instance.heard_unix_ns, instance.labels) = (now_unix_ns, labels);
         }
     }
 
@@ -44,7 +51,8 @@ impl Services {
                 Observed::Observed { .. } => instance.asked_unix_ns,
                 Observed::NotObserved { .. } | Observed::Unknown => known.heard_unix_ns,
             };
-            *known = Instance { heard_unix_ns, ..instance };
+            let labels = std::mem::take(&mut known.labels);
+            *known = Instance { labels, heard_unix_ns, ..instance };
         }
     }
 

@@ -1,17 +1,18 @@
 //! Traces on several nodes: what they tell is put together, and what one of them does not do is said.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use synscope_api::settings::Settings;
 use synscope_bus::command::Answers;
 use synscope_bus::command::tracer::{
-    CheckTrace, Checked, Diagnostic, GetResults, ListTraces, RenewTrace, StartProbe, StartScript, Started, StopTrace,
-    TraceResults, TraceStatus,
+    Activity, CheckTrace, Checked, Diagnostic, GetActivity, GetResults, ListTraces, RenewTrace, StartProbe,
+    StartScript, Started, StopTrace, TraceResults, TraceStatus,
 };
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
-use synscope_bus::message::trace::{Ending, Line, TraceBatch, TraceLosses, TraceState};
+use synscope_bus::message::trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState};
 use synscope_bus::outbox::Outbox;
 use synscope_bus::snapshot::{Entry, Held, Map, Snapshot};
 use synscope_bus::subject::{NodeId, Subject, TraceId};
@@ -27,6 +28,19 @@ fn status(node: &str, trace: &str) -> TraceStatus {
     TraceStatus { node: node.into(), trace: trace.into(), state: TraceState::Running, ..TraceStatus::default() }
 }
 
+fn activity() -> Activity {
+    Activity {
+        running: 1,
+        running_max: 8,
+        ended: BTreeMap::from([("exited".into(), 4), ("limit".into(), 2)]),
+        exceeded: BTreeMap::from([(Limit::HitsPerSecond, 2)]),
+        hits: 70,
+        run_ns: 1_500_000_000,
+        lines: 9,
+        losses: TraceLosses { records: 5, values: 6, cut: 7 },
+    }
+}
+
 fn line(text: &str) -> Line {
     Line { text: text.into(), error: false }
 }
@@ -34,7 +48,8 @@ fn line(text: &str) -> Line {
 /// A tracer that starts probes, refuses scripts, and has counted to three in the trace `t-1`.
 async fn tracer(nats: &Nats, node: &'static str, runs_probes: bool) -> (Life, Answers) {
     let life = Life::begin("tracer", node, nats.connect().await).unwrap();
-    let answers = Answers::announce(&life).await.unwrap();
+    let zone = node.replace("node-", "zone=");
+    let answers = Answers::announce_labelled(&life, &format!("disk=ssd,{zone}").parse().unwrap()).await.unwrap();
     let start = move |asked: StartProbe| {
         assert_eq!(asked.terms.lease_ms.is_some(), asked.terms.duration_ms.is_none());
         assert_eq!(asked.terms.limits.hits_per_second, Some(9));
@@ -60,6 +75,7 @@ async fn tracer(nats: &Nats, node: &'static str, runs_probes: bool) -> (Life, An
     };
     answers.answer(move |GetResults { trace }| results(&trace)).await.unwrap();
     answers.answer(move |StopTrace { trace }| results(&trace)).await.unwrap();
+    answers.answer(|GetActivity {}| Ok(activity())).await.unwrap();
     answers.answer(move |RenewTrace { trace }| Ok(status(node, &trace))).await.unwrap();
     life.ready();
     (life, answers)
@@ -101,6 +117,72 @@ async fn a_trace_is_one_over_all_its_nodes() {
     }
     for answer in [service.get("/v1/traces/t-2"), service.get("/v1/traces/t-2/stream")] {
         assert_eq!((answer.status, answer.media.as_str()), (404, "application/problem+json"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_chosen_by_name_and_by_label() {
+    let nats = Nats::new();
+    let _server = nats.start();
+    let _a = tracer(&nats, "node-a", true).await;
+    let _b = tracer(&nats, "node-b", true).await;
+    let service = started(&nats).await;
+    let ask = |nodes: Value| {
+        let body = json!({ "probe": "drops", "nodes": nodes, "limits": { "hits_per_second": 9 } });
+        service.post("/v1/traces", &body.to_string())
+    };
+    for (nodes, expected) in [
+        (json!(["zone=b"]), vec!["node-b"]),
+        (json!(["disk=ssd"]), vec!["node-a", "node-b"]),
+        (json!(["disk=ssd,zone=a"]), vec!["node-a"]),
+        (json!(["zone=b", "node-a", "node-b"]), vec!["node-a", "node-b"]),
+    ] {
+        let begun = ask(nodes.clone()).json();
+        let names: Vec<_> = begun["nodes"].as_array().unwrap().iter().map(|node| node["node"].clone()).collect();
+        assert_eq!(
+            (names, &begun["failed"]),
+            (expected.iter().map(|node| json!(node)).collect(), &json!([])),
+            "{nodes}"
+        );
+    }
+    for (nodes, detail) in [
+        (json!(["zone=c"]), "of 2 nodes with a tracer none has zone=c; there are disk=ssd, zone=a, zone=b"),
+        (json!(["node-a", "zone=a,zone=b"]), r#""zone=a,zone=b": label "zone" has two values"#),
+        (json!(["zone="]), r#""zone=": label "zone" has the value "", which must have"#),
+        (json!(["Node"]), r#"token "Node" holds 'N'"#),
+    ] {
+        let refused = ask(nodes.clone());
+        let problem = refused.json();
+        assert_eq!((refused.status, &problem["field"]), (400, &json!("nodes")), "{nodes}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{nodes}: {problem}");
+    }
+    let all = service.get("/v1/status").json();
+    assert_eq!(all["tracers"][1]["labels"], json!({ "disk": "ssd", "zone": "b" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_traces_come_to_is_in_status_and_metrics() {
+    let nats = Nats::new();
+    let _server = nats.start();
+    let _a = tracer(&nats, "node-a", true).await;
+    let service = Service::start(&nats, Settings::default()).await;
+    let known = |status: &Value| status["tracers"][0]["activity"]["state"] == "observed";
+    let status = service.json_when("/v1/status", known).await;
+    assert_eq!(status["tracers"][0]["activity"]["value"], serde_json::to_value(activity()).unwrap());
+    let text = service.get("/metrics").text;
+    for line in [
+        r#"synscope_traces_running{node="node-a"} 1.0"#,
+        r#"synscope_traces_running_max{node="node-a"} 8.0"#,
+        r#"synscope_traces_ended_total{node="node-a",why="exited"} 4"#,
+        r#"synscope_trace_limits_exceeded_total{node="node-a",limit="hits_per_second"} 2"#,
+        r#"synscope_trace_hits_total{node="node-a"} 70"#,
+        r#"synscope_trace_run_seconds_total{node="node-a"} 1.5"#,
+        r#"synscope_trace_lines_total{node="node-a"} 9"#,
+        r#"synscope_trace_losses_total{node="node-a",what="records"} 5"#,
+        r#"synscope_trace_losses_total{node="node-a",what="values"} 6"#,
+        r#"synscope_trace_losses_total{node="node-a",what="cut_lines"} 7"#,
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");
     }
 }
 

@@ -140,8 +140,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// Runs a script until it exits or `stop` is set.
 pub fn run(script: &Script, lowered: &Lowered, sink: &mut dyn Sink, stop: &AtomicBool) -> Result<Ended, RunError> {
     let mut trace = Trace::begin(script, lowered, sink)?;
-    while !trace.exited() && !stop.load(Ordering::Relaxed) {
-        if trace.carry(sink)? == 0 && !trace.exited() {
+    while trace.exited().is_none() && !stop.load(Ordering::Relaxed) {
+        if trace.carry(sink)? == 0 && trace.exited().is_none() {
             std::thread::sleep(POLL);
         }
     }
@@ -162,8 +162,7 @@ pub struct Trace<'s> {
     loaded: Loaded,
     links: Attached,
     symbols: Symbols,
-    exited: bool,
-    /// What the script exits with.
+    /// What the script exits with, once it has said that it is done.
     code: Option<u8>,
     /// Whether a signal came that the script has a probe at; only where it has one.
     signal: Option<signal::Waiting>,
@@ -191,12 +190,12 @@ impl<'s> Trace<'s> {
         }
         sink.take(Report::Attached)?;
         sink.flush()?;
-        Ok(Self { script, loaded, links, symbols: Symbols::default(), exited: false, code: None, signal, lost: 0 })
+        Ok(Self { script, loaded, links, symbols: Symbols::default(), code: None, signal, lost: 0 })
     }
 
     /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.
     pub fn carry(&mut self, sink: &mut dyn Sink) -> Result<usize, RunError> {
-        if !self.exited && self.signal.as_ref().is_some_and(signal::Waiting::came) {
+        if self.code.is_none() && self.signal.as_ref().is_some_and(signal::Waiting::came) {
             self.loaded.run(self.script, |target| matches!(target, Target::Signal))?;
         }
         let exits: Vec<bool> = self.script.outputs.iter().map(|output| *output == Output::Exit).collect();
@@ -218,13 +217,12 @@ impl<'s> Trace<'s> {
             self.count_lost(sink)?;
             sink.flush()?;
         }
-        self.exited |= exited;
         Ok(seen)
     }
 
-    /// Whether the script has said that it is done.
-    pub fn exited(&self) -> bool {
-        self.exited
+    /// What the script exits with, once it has said that it is done.
+    pub fn exited(&self) -> Option<u8> {
+        self.code
     }
 
     /// All maps as they are now, by name.
@@ -249,7 +247,7 @@ impl<'s> Trace<'s> {
     pub fn end(mut self, sink: &mut dyn Sink) -> Result<Ended, RunError> {
         self.links.detach();
         // What was sent until the last probe was detached still counts, unless the script said that it is done.
-        if !self.exited {
+        if self.code.is_none() {
             self.carry(sink)?;
         }
         self.loaded.ring.drain(|_after_exit| true);

@@ -1,8 +1,8 @@
 //! What the tracer is asked over NATS.
 
 use synscope_bus::command::tracer::{
-    CheckTrace, DescribeType, GetResults, ListFunctions, ListProbes, ListTraces, RenewTrace, StartProbe, StartScript,
-    StopTrace,
+    CheckTrace, DescribeType, GetActivity, GetResults, ListFunctions, ListProbes, ListTraces, RenewTrace, StartProbe,
+    StartScript, StopTrace,
 };
 use synscope_bus::command::{Answers, CommandError};
 
@@ -23,6 +23,8 @@ impl Traces {
         answers.answer(move |StopTrace { trace }| about.stop(&trace)).await?;
         let about = self.clone();
         answers.answer(move |ListTraces {}| Ok(about.list())).await?;
+        let about = self.clone();
+        answers.answer(move |GetActivity {}| Ok(about.activity())).await?;
         let about = self.clone();
         answers.answer(move |GetResults { trace }| about.results(&trace)).await?;
         answers.answer(|ListProbes {}| Ok(probes::all().into_iter().map(|probe| probe.told).collect())).await?;

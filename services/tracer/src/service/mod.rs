@@ -10,6 +10,7 @@ mod diagnostics;
 mod ending;
 mod kernel;
 mod lines;
+mod panic;
 mod probes;
 mod publish;
 mod settings;

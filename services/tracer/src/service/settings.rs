@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use synscope_bus::command::tracer::Limits;
 use synscope_bus::configuration::{self, Log, Nats, NodeError};
+use synscope_bus::labels::Labels;
 use synscope_bus::subject::NodeId;
 
 /// What one trace may cost at most; who starts one may ask for less.
@@ -73,6 +74,8 @@ impl From<LimitSettings> for Limits {
 pub struct Settings {
     /// This node's name; empty for the host's.
     pub node: String,
+    /// What nodes are chosen by, beside their names.
+    pub labels: Labels,
     /// Whether curated probes may be started.
     pub probes: bool,
     /// Whether own scripts may be started: they can read all of the kernel's memory.
@@ -126,6 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node: String::new(),
+            labels: Labels::none(),
             probes: true,
             scripts: false,
             traces: 8,

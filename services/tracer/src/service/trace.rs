@@ -1,5 +1,6 @@
 //! One trace, from its source to its end, on a thread of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use synscope_bus::reasons::reasons;
 use super::compile::{CompileError, Compiled, compile};
 use super::ending::{Around, LineRate, Term, exceeded};
 use super::lines::Lines;
+use super::panic::said;
 use super::publish::Publisher;
 use super::settings::{LimitSettings, Settings};
 use super::snapshots::Telling;
@@ -101,11 +103,40 @@ impl Work<'_> {
     /// Runs a trace to its end; `answer` is told once it is attached, or why it is not. Gives what it published, where it
     /// ever ran.
     pub(super) fn run(
-        self,
+        &self,
         source: &TraceSource,
         publisher: impl FnOnce() -> Publisher,
         answer: &Answer,
     ) -> Option<Publisher> {
+        self.guarded(answer, |told| self.attempt(source, publisher, answer, told))
+    }
+
+    /// Does the work of a trace; where it panics, the trace has failed.
+    fn guarded(&self, answer: &Answer, work: impl FnOnce(&mut Option<Publisher>)) -> Option<Publisher> {
+        let mut told = None;
+        // What the trace made in the kernel goes while the stack unwinds. What else it changes is its own, and ends here.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut told))) {
+            let reason = format!("the trace's thread panicked: {}", said(&*panic));
+            tracing::error!(trace = self.trace.status().trace, reason, "trace failed");
+            self.fail(reason.clone());
+            // Whoever asked may have an answer already.
+            drop(answer.try_send(Err(reason)));
+            if let Some(publisher) = &mut told {
+                let status = self.trace.status();
+                publisher.publish(&status.state, Vec::new(), None, status.losses);
+            }
+        }
+        self.life.recover(&self.concern());
+        told
+    }
+
+    fn attempt(
+        &self,
+        source: &TraceSource,
+        begin: impl FnOnce() -> Publisher,
+        answer: &Answer,
+        told: &mut Option<Publisher>,
+    ) {
         let compiled = match compile(source, self.rules, self.limits) {
             Ok(compiled) => compiled,
             Err(CompileError::Script(diagnostics)) => return self.refuse(answer, Ok(diagnostics)),
@@ -120,27 +151,33 @@ impl Work<'_> {
             }
             Err(error) => return self.refuse(answer, Err(reasons(&error))),
         };
+        let publisher = told.insert(begin());
         self.trace.state().ran = true;
         self.trace.update(|results| results.status.state = TraceState::Running);
-        let mut publisher = publisher();
         publisher.publish(&TraceState::Running, lines.take(), None, TraceLosses::default());
         let started = Started { trace: Some(self.trace.status()), diagnostics: compiled.diagnostics.clone() };
         // Whoever asked may not wait any more, and sees by the trace's state that it runs.
         drop(answer.send(Ok(started)));
-        self.carry(&compiled, running, lines, &mut publisher);
-        Some(publisher)
+        self.carry(&compiled, running, lines, publisher);
     }
 
     /// Says why a trace does not run: by what is wrong with its script, or in words. Whoever asked may not wait any more:
     /// it stays with the trace, too.
-    fn refuse(&self, answer: &Answer, why: Result<Vec<Diagnostic>, String>) -> Option<Publisher> {
-        let reason = why.as_ref().err().cloned().unwrap_or_else(|| "the script does not run".to_owned());
+    fn refuse(&self, answer: &Answer, why: Result<Vec<Diagnostic>, String>) {
+        self.fail(why.as_ref().err().cloned().unwrap_or_else(|| "the script does not run".to_owned()));
+        drop(answer.send(why.map(|diagnostics| Started { trace: None, diagnostics })));
+    }
+
+    fn fail(&self, reason: String) {
         self.trace.update(|results| {
             results.status.ended_unix_ns = Some(unix_now_ns());
             results.status.state = TraceState::Ended { ending: Ending::Failed { reason } };
         });
-        drop(answer.send(why.map(|diagnostics| Started { trace: None, diagnostics })));
-        None
+    }
+
+    /// What its troubles are named by in the tracer's health.
+    fn concern(&self) -> String {
+        format!("trace {}", self.trace.status().trace)
     }
 
     /// Carries out what the running trace finds, until there is a reason to end it.
@@ -155,8 +192,8 @@ impl Work<'_> {
                 Err(error) => break Ending::Failed { reason: reasons(&error) },
             };
             let now = Instant::now();
-            if running.exited() {
-                break Ending::Exited;
+            if let Some(code) = running.exited() {
+                break Ending::Exited { code };
             }
             let nats = self.life.connection().is_connected();
             away_since = if nats { None } else { away_since.or(Some(now)) };
@@ -217,6 +254,9 @@ impl Work<'_> {
                 (status.losses.records, status.losses.values) = (losses.records, losses.values);
             }
         });
+        if self.trace.status().losses != TraceLosses::default() {
+            self.life.degrade(&self.concern(), "it loses output: its status says how much".to_owned());
+        }
         spent
     }
 
@@ -265,5 +305,81 @@ impl Work<'_> {
             status.ended_unix_ns = Some(unix_now_ns());
             status.state = state;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use synscope_bus::command::tracer::Script;
+    use synscope_bus::connection::Connection;
+    use synscope_bus::envelope::PublisherId;
+    use synscope_bus::subject::{NodeId, TraceId};
+
+    use super::*;
+
+    /// Maps of this name in the kernel; programs that use a map keep it.
+    fn maps(name: &str) -> usize {
+        let maps = aya::maps::loaded_maps().map(Result::unwrap);
+        maps.filter(|map| map.name_as_str() == Some(name)).count()
+    }
+
+    async fn life() -> Life {
+        // Nobody is there: that is not needed.
+        Life::begin("tracer", "node-a", Connection::start("nats://127.0.0.1:1", "test").await.unwrap()).unwrap()
+    }
+
+    fn work<'t>(trace: &'t Trace, life: &'t Life, rules: &'t Settings) -> Work<'t> {
+        let term = Term { until: Instant::now() + Duration::from_mins(1), lease: None, away: rules.away() };
+        Work { trace, life, rules, limits: rules.limits, term }
+    }
+
+    fn starting() -> Trace {
+        Trace::new(TraceStatus { trace: "t-1".into(), state: TraceState::Starting, ..TraceStatus::default() })
+    }
+
+    fn failed(reason: &str) -> TraceState {
+        TraceState::Ended { ending: Ending::Failed { reason: format!("the trace's thread panicked: {reason}") } }
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_a_trace_runs_is_told_and_leaves_nothing() {
+        let (life, rules, trace) = (life().await, Settings::default(), starting());
+        let (answer, answered) = sync_channel(1);
+        let text = "rawtracepoint:sched_process_exit { @panicked[pid] = count(); }".to_owned();
+        let source = TraceSource::Script(Script { text, parameters: Vec::new() });
+        // All is attached by then.
+        let publisher = || {
+            assert_eq!(maps("at_panicked"), 1);
+            panic!("no outbox")
+        };
+        assert!(work(&trace, &life, &rules).run(&source, publisher, &answer).is_none());
+        assert_eq!(trace.status().state, failed("no outbox"));
+        assert!(trace.status().ended_unix_ns.is_some() && trace.never_ran());
+        assert_eq!(answered.try_recv().unwrap().unwrap_err(), "the trace's thread panicked: no outbox");
+        let begun = Instant::now();
+        // The kernel frees them a little later.
+        while maps("at_panicked") > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "its maps are still there");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_a_trace_runs_is_told_to_who_listens() {
+        let (life, rules, trace) = (life().await, Settings::default(), starting());
+        let (answer, answered) = sync_channel(1);
+        let published = work(&trace, &life, &rules).guarded(&answer, |told| {
+            let id = PublisherId::begin(NodeId::new("node-a").unwrap());
+            *told = Some(Publisher::new(&life, &id, TraceId::new("t-1").unwrap()));
+            trace.state().ran = true;
+            trace.update(|results| results.status.state = TraceState::Running);
+            answer.send(Ok(Started::default())).unwrap();
+            panic!("number {}", 7)
+        });
+        assert_eq!((trace.status().state, trace.never_ran()), (failed("number 7"), false));
+        assert_eq!(published.unwrap().outbox().counts().waiting, 1);
+        assert_eq!(answered.try_recv().unwrap().unwrap(), Started::default());
     }
 }

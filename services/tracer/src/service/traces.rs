@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use synscope_bus::command::ANSWER;
 use synscope_bus::command::tracer::{
-    CheckTrace, Checked, StartProbe, StartScript, Started, Terms, TraceResults, TraceSource, TraceStatus,
+    Activity, CheckTrace, Checked, StartProbe, StartScript, Started, Terms, TraceResults, TraceSource, TraceStatus,
 };
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::{DRAIN, Life, unix_now_ns};
@@ -39,7 +39,22 @@ pub struct Traces {
     publisher: PublisherId,
     /// Where messages are sent from.
     runtime: Handle,
-    known: Arc<Mutex<BTreeMap<String, Arc<Trace>>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    traces: BTreeMap<String, Arc<Trace>>,
+    /// What those came to that are not told about any more.
+    forgotten: Activity,
+}
+
+impl Known {
+    fn forget(&mut self, trace: &str) {
+        if let Some(trace) = self.traces.remove(trace) {
+            self.forgotten.add(&trace.status());
+        }
+    }
 }
 
 impl Traces {
@@ -76,7 +91,15 @@ impl Traces {
 
     /// How each trace is, running ones and the latest that ended.
     pub fn list(&self) -> Vec<TraceStatus> {
-        self.known().values().map(|trace| trace.status()).collect()
+        self.known().traces.values().map(|trace| trace.status()).collect()
+    }
+
+    /// What all traces come to, since the tracer began.
+    pub fn activity(&self) -> Activity {
+        let known = self.known();
+        let mut all = known.forgotten.clone();
+        known.traces.values().for_each(|trace| all.add(&trace.status()));
+        Activity { running_max: self.settings.traces as u64, ..all }
     }
 
     /// What a trace has found.
@@ -104,7 +127,7 @@ impl Traces {
 
     /// Waits, once the service was told to end, until all traces have; gives how many have not.
     pub fn ended(&self) -> usize {
-        let running = || self.known().values().filter(|trace| !trace.has_ended()).count();
+        let running = || self.known().traces.values().filter(|trace| !trace.has_ended()).count();
         until(END_ALL, || running() == 0);
         running()
     }
@@ -147,7 +170,7 @@ impl Traces {
             }
         };
         if let Err(error) = thread::Builder::new().name(name).spawn(work) {
-            self.known().remove(&terms.trace);
+            self.known().traces.remove(&terms.trace);
             return Err(format!("the trace has no thread: {error}"));
         }
         match answered.recv_timeout(ANSWER_WITHIN) {
@@ -162,10 +185,10 @@ impl Traces {
     fn enter(&self, id: &TraceId, trace: &Arc<Trace>) -> Result<(), String> {
         let mut known = self.known();
         // The name of one that never ran is free.
-        if known.get(id.as_str()).is_some_and(|trace| !trace.never_ran()) {
+        if known.traces.get(id.as_str()).is_some_and(|trace| !trace.never_ran()) {
             return Err(format!("there is a trace {id} already"));
         }
-        let running = known.values().filter(|trace| !trace.has_ended()).count();
+        let running = known.traces.values().filter(|trace| !trace.has_ended()).count();
         if running >= self.settings.traces {
             return Err(format!("{running} traces run already, {} are allowed at once", self.settings.traces));
         }
@@ -175,11 +198,12 @@ impl Traces {
             ended.sort();
             ended
         };
-        let all = ended(&known);
+        let all = ended(&known.traces);
         for (_, oldest) in all.iter().take((all.len() + 1).saturating_sub(ENDED_KEPT)) {
-            known.remove(oldest);
+            known.forget(oldest);
         }
-        known.insert(id.to_string(), trace.clone());
+        known.forget(id.as_str());
+        known.traces.insert(id.to_string(), trace.clone());
         Ok(())
     }
 
@@ -198,10 +222,10 @@ impl Traces {
     }
 
     fn trace(&self, trace: &str) -> Result<Arc<Trace>, String> {
-        self.known().get(trace).cloned().ok_or_else(|| format!("there is no trace {trace:?} on this node"))
+        self.known().traces.get(trace).cloned().ok_or_else(|| format!("there is no trace {trace:?} on this node"))
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Trace>>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         // No code panics while it holds the lock, so a poisoned lock still guards a whole map.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,34 +1,17 @@
 //! A trace that exceeds a limit ends, and says which.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
 
-use synscope_bus::command::tracer::Limits;
+use synscope_bus::command::ask_health;
+use synscope_bus::command::tracer::{GetActivity, Limits};
 use synscope_bus::message::trace::{Ending, Limit};
 
-use crate::node::{Fleet, Tracer, limited, terms};
+use crate::busy::Busy;
+use crate::node::{Fleet, Tracer, limited, terms, until};
 
-/// System calls, one after the other, until it goes.
-struct Busy(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
-
-impl Busy {
-    fn new() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = stop.clone();
-        let work = move || {
-            while !seen.load(Ordering::Relaxed) {
-                assert!(nix::unistd::getppid().as_raw() > 0);
-            }
-        };
-        Self(stop, Some(std::thread::spawn(work)))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        self.1.take().unwrap().join().unwrap();
-    }
+/// That it happened once, and nothing else.
+fn once<K: Ord>(what: K) -> BTreeMap<K, u64> {
+    BTreeMap::from([(what, 1)])
 }
 
 async fn exceeded(tracer: &Tracer, script: &str, trace: &str, limits: Limits) -> (Limit, u64, u64, String) {
@@ -53,6 +36,9 @@ async fn hits_beyond_the_budget_end_a_trace_and_cost_nothing_more() {
     let results = tracer.results("t-hits").await;
     let most = 501 * std::thread::available_parallelism().unwrap().get() as u64;
     assert!((501..=most * 10).contains(&results.status.hits), "{:?}", results.status);
+    let activity = tracer.ask(&GetActivity {}).await.unwrap();
+    assert_eq!((activity.running, activity.ended, activity.hits), (0, once("limit".to_owned()), results.status.hits));
+    assert_eq!(activity.exceeded, once(Limit::HitsPerSecond));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,4 +91,18 @@ async fn what_would_be_too_large_is_not_begun() {
     assert_eq!(why, "there is a trace t-one already");
     tracer.stop("t-one").await;
     tracer.run(keyed, terms("t-two")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_output_is_in_the_tracers_health_while_the_trace_runs() {
+    let fleet = Fleet::new().await;
+    let tracer = fleet.open_tracer("node-a").await;
+    let full = "config = { max_map_keys = 1 } BEGIN { @a[1] = 1; @a[2] = 2; } interval:s:3600 { }";
+    tracer.run(full, terms("t-full")).await;
+    let degradations = async || ask_health(&fleet.connection, "tracer", "node-a").await.unwrap().degradations;
+    until("it is degraded", async || degradations().await.contains_key("trace t-full")).await;
+    tracer.stop("t-full").await;
+    until("it is well again", async || degradations().await.is_empty()).await;
+    let activity = tracer.ask(&GetActivity {}).await.unwrap();
+    assert_eq!((activity.losses.values, activity.ended), (1, once("stopped".to_owned())));
 }

@@ -4,6 +4,9 @@
 #[path = "../../../../shared/bus/tests/nats/mod.rs"]
 mod nats;
 
+#[path = "../busy/mod.rs"]
+mod busy;
+
 mod life;
 mod limits;
 mod merge;

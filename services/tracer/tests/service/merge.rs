@@ -84,15 +84,16 @@ async fn two_nodes_have_counted_what_both_saw() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_script_that_exits_tells_its_last_words() {
+async fn a_script_that_exits_tells_its_code_and_its_last_words() {
     let fleet = Fleet::new().await;
     let tracer = fleet.open_tracer("node-a").await;
     let mut listener = fleet.listen("t-exit").await;
-    let script = r#"BEGIN { printf("begun\nhal"); @n = 5; printf("f\n"); errorf("bad\n"); exit(); } END { @n++; printf("over"); }"#;
+    let script = r#"BEGIN { printf("begun\nhal"); @n = 5; printf("f\n"); errorf("bad\n"); exit(3); } END { @n++; printf("over"); }"#;
     let started = tracer.start(script, terms("t-exit")).await.unwrap();
     assert!(started.diagnostics.is_empty(), "{started:?}");
     let (batches, ending) = listener.rest().await;
-    assert_eq!(ending, Ending::Exited);
+    assert_eq!(ending, Ending::Exited { code: 3 });
+    assert_eq!(tracer.results("t-exit").await.status.state, TraceState::Ended { ending });
     let lines = batches.iter().flat_map(|batch| &batch.lines);
     let lines: Vec<_> = lines.map(|line| (line.text.as_str(), line.error)).collect();
     assert_eq!(lines, [("begun", false), ("half", false), ("bad", true), ("over", false)]);

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::connection::Connection;
+use crate::labels::Labels;
 use crate::life::{Health, Life};
 use crate::subject::{CommandSubject, NodeId, ServiceName, SubjectError};
 
@@ -120,8 +121,14 @@ impl std::fmt::Debug for Answers {
 impl Answers {
     /// Announces the service, and answers for its health.
     pub async fn announce(life: &Life) -> Result<Self, CommandError> {
+        Self::announce_labelled(life, &Labels::none()).await
+    }
+
+    /// The same, with the node's labels.
+    pub async fn announce_labelled(life: &Life, labels: &Labels) -> Result<Self, CommandError> {
         let (name, node) = life.name();
-        let metadata = [(roll::NODE.to_owned(), node.to_owned())].into();
+        let labels = (!labels.is_empty()).then(|| (roll::LABELS.to_owned(), labels.to_string()));
+        let metadata = std::iter::once((roll::NODE.to_owned(), node.to_owned())).chain(labels).collect();
         let builder = life.connection().client().service_builder().metadata(metadata);
         let announced = builder.start(ServiceName(name).to_string(), env!("CARGO_PKG_VERSION")).await;
         let answers = Self { service: announced.map_err(CommandError::Announce)?, life: life.clone() };

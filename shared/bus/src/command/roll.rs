@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::connection::Connection;
+use crate::labels::Labels;
 use crate::subject::{ROLL_CALL, ServiceName};
 
 /// Why the roll could not be called.
@@ -28,6 +29,8 @@ pub struct Present {
     pub service: String,
     /// The node it runs on.
     pub node: String,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 /// What of an answer is of interest here.
@@ -49,7 +52,12 @@ pub async fn call(connection: &Connection, wait: Duration, mut each: impl FnMut(
         // Services of others answer, too.
         let Ok(answer) = serde_json::from_slice::<Answer>(&answer.payload) else { continue };
         if let (Some(service), Some(node)) = (ServiceName::service(&answer.name), answer.metadata.get(NODE)) {
-            each(Present { service: service.to_owned(), node: node.clone() });
+            let labels = answer.metadata.get(LABELS).map(|text| text.parse::<Labels>()).transpose();
+            let labels = labels.unwrap_or_else(|error| {
+                tracing::debug!(%error, service, node, "labels");
+                None
+            });
+            each(Present { service: service.to_owned(), node: node.clone(), labels: labels.unwrap_or_default() });
         }
     }
     Ok(())
@@ -57,3 +65,5 @@ pub async fn call(connection: &Connection, wait: Duration, mut each: impl FnMut(
 
 /// Where an announcement says its node.
 pub(super) const NODE: &str = "node";
+/// Where it says the labels, if there are any.
+pub(super) const LABELS: &str = "labels";

@@ -3,6 +3,8 @@
 //! Starting a curated probe and starting a script of one's own are two commands, so that NATS can permit one and not the
 //! other: a script can read all of the kernel's memory.
 
+mod activity;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::Command;
 use crate::message::trace::{Line, TraceLosses, TraceState};
 use crate::snapshot::Snapshot;
+
+pub use activity::{Activity, GetActivity};
 
 const SERVICE: &str = "tracer";
 

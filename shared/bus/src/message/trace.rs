@@ -26,14 +26,32 @@ pub enum Limit {
     Unknown,
 }
 
+impl Limit {
+    /// The name that it is written under.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HitsPerSecond => "hits_per_second",
+            Self::CpuPermille => "cpu_permille",
+            Self::LinesPerSecond => "lines_per_second",
+            Self::MapEntries => "map_entries",
+            Self::MemoryBytes => "memory_bytes",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// Why a trace ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Ending {
     /// It was told to.
     Stopped,
-    /// The script said so.
-    Exited,
+    /// The script ended itself.
+    Exited {
+        /// The code that it exits with; 0 where it names none.
+        #[serde(default)]
+        code: u8,
+    },
     /// Its time was over.
     Duration,
     /// Nobody renewed its lease.
@@ -62,6 +80,23 @@ pub enum Ending {
     #[default]
     #[serde(other)]
     Unknown,
+}
+
+impl Ending {
+    /// Why, by the name that it is written under.
+    pub const fn why(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Exited { .. } => "exited",
+            Self::Duration => "duration",
+            Self::Lease => "lease",
+            Self::NatsAway => "nats_away",
+            Self::TracerEnded => "tracer_ended",
+            Self::Limit { .. } => "limit",
+            Self::Failed { .. } => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Where a trace stands.
@@ -130,4 +165,41 @@ pub struct TraceBatch {
 impl Message for TraceBatch {
     const SCHEMA: &str = "trace";
     const VERSION: u16 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_named_as_it_is_written() {
+        let detail = String::new();
+        for ending in [
+            Ending::Stopped,
+            Ending::Exited { code: 3 },
+            Ending::Duration,
+            Ending::Lease,
+            Ending::NatsAway,
+            Ending::TracerEnded,
+            Ending::Limit { limit: Limit::MapEntries, found: 2, allowed: 1, detail },
+            Ending::Failed { reason: String::new() },
+            Ending::Unknown,
+        ] {
+            assert_eq!(serde_json::to_value(&ending).unwrap()["why"], ending.why());
+        }
+    }
+
+    #[test]
+    fn a_limit_is_named_as_it_is_written() {
+        for limit in [
+            Limit::HitsPerSecond,
+            Limit::CpuPermille,
+            Limit::LinesPerSecond,
+            Limit::MapEntries,
+            Limit::MemoryBytes,
+            Limit::Unknown,
+        ] {
+            assert_eq!(serde_json::to_value(limit).unwrap(), limit.name());
+        }
+    }
 }

@@ -15,6 +15,7 @@ use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, DocumentError, Documents, Seen};
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::inbox::Inbox;
+use synscope_bus::labels::Labels;
 use synscope_bus::life::{Life, Phase};
 use synscope_bus::message::Message;
 use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
@@ -231,14 +232,16 @@ async fn every_instance_shows_itself_and_foreign_questions_are_refused_and_count
     let _server = Server::start(port, store.path());
     let connection = connect(port).await;
     timeout(DEADLINE, connection.connected()).await.unwrap();
+    let labels = |node: &str| if node == "node-a" { "rack=007,zone=a".parse().unwrap() } else { Labels::none() };
     let mut announced = Vec::new();
     for node in ["node-a", "node-b"] {
         let life = Life::begin("test", node, connection.clone()).unwrap();
-        let answers = Answers::announce(&life).await.unwrap();
+        let labels = labels(node);
+        let answers = Answers::announce_labelled(&life, &labels).await.unwrap();
         answers.answer(|Double { number }| number.checked_mul(2).ok_or_else(|| "too large".to_owned())).await.unwrap();
         announced.push(answers);
     }
-    let node = |node: &str| Present { service: "test".into(), node: node.into() };
+    let node = |node: &str| Present { service: "test".into(), node: node.into(), labels: labels(node) };
     let both = [node("node-a"), node("node-b")];
     let mut present = Vec::new();
     while present != both {
