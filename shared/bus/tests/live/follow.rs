@@ -3,14 +3,12 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, Documents};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
-
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::{DEADLINE, connected};
 
 /// A process that ends drops the connection's task while others still run: the follower goes on without it.
 #[test]
@@ -19,8 +17,7 @@ fn a_follower_outlives_the_task_of_its_connection() {
     let _server = Server::start(port, store.path());
     let (connections, followers) = (Runtime::new().unwrap(), Runtime::new().unwrap());
     let connection = connections.block_on(async {
-        let connection = Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap();
-        timeout(DEADLINE, connection.connected()).await.unwrap();
+        let connection = connected(port).await;
         let documents = Documents::<Desired>::open(&connection).await.unwrap();
         documents.put("node-a", &Desired::default()).await.unwrap();
         connection

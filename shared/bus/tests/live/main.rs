@@ -10,3 +10,26 @@ mod outbox;
 mod reader;
 mod stored;
 mod subscriber;
+
+use std::time::Duration;
+
+use synscope_bus::connection::Connection;
+use synscope_bus::subject::NodeId;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn node() -> NodeId {
+    NodeId::new("node-a").unwrap()
+}
+
+/// Whether or not the server is there.
+async fn connect(port: u16) -> Connection {
+    Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap()
+}
+
+async fn connected(port: u16) -> Connection {
+    let connection = connect(port).await;
+    timeout(DEADLINE, connection.connected()).await.unwrap();
+    connection
+}

@@ -1,7 +1,5 @@
 //! The outbox against a real nats-server that comes late, dies and comes back.
 
-use std::time::Duration;
-
 use futures::{FutureExt, StreamExt};
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
@@ -10,17 +8,12 @@ use synscope_bus::life::Life;
 use synscope_bus::message::flow::{FlowBatch, FlowEvent};
 use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::sequence::{EventCounter, GapCounter};
-use synscope_bus::subject::{NodeId, Subject};
+use synscope_bus::subject::Subject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn node() -> NodeId {
-    NodeId::new("node-a").unwrap()
-}
+use crate::{DEADLINE, connect, connected, node};
 
 fn publisher() -> PublisherId {
     PublisherId { node: node(), boot_nonce: 7 }
@@ -28,10 +21,6 @@ fn publisher() -> PublisherId {
 
 fn batch(lost: u64) -> FlowBatch {
     FlowBatch { node: "node-a".into(), lost, ..FlowBatch::default() }
-}
-
-async fn connect(port: u16) -> Connection {
-    Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap()
 }
 
 /// A stream keeps what is published, so that a test need not race a subscription against the publisher.
@@ -158,8 +147,7 @@ async fn a_reader_that_is_too_slow_counts_every_event_it_did_not_get() {
     const BATCHES: u64 = 200;
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let options = async_nats::ConnectOptions::new().subscription_capacity(8);
     let slow = options.connect(format!("127.0.0.1:{port}")).await.unwrap();
     let mut flows = slow.subscribe(Subject::Flow(node()).to_string()).await.unwrap();
@@ -212,8 +200,7 @@ fn rmp_payload(message: &FlowBatch) -> usize {
 async fn what_is_larger_than_the_server_takes_is_dropped_counted_and_told() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let life = Life::begin("test", "node-a", connection.clone()).unwrap();
     let events = vec![FlowEvent { source: "x".repeat(connection.client().max_payload()), ..FlowEvent::default() }];
     let large = FlowBatch { events, ..batch(2) };
@@ -257,8 +244,7 @@ async fn a_server_that_is_too_old_is_said_in_the_health() {
             stream.write_all(b"PONG\r\n").await.unwrap();
         }
     });
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let life = Life::begin("test", "node-a", connection).unwrap();
     let why = life.health().degradations.remove("nats-server").unwrap();
     assert!(why.contains("2.9.10") && why.contains("2.10 is needed"), "{why}");
@@ -266,8 +252,7 @@ async fn a_server_that_is_too_old_is_said_in_the_health() {
 
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let health = Life::begin("test", "node-a", connection).unwrap().health();
     assert!(health.nats_connected && health.degradations.is_empty(), "{health:?}");
 }

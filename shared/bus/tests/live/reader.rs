@@ -9,24 +9,17 @@ use async_nats::jetstream;
 use synscope_bus::connection::Connection;
 use synscope_bus::reader::{Reader, Told};
 use synscope_bus::streams::Stream;
-use synscope_bus::subject::{NodeId, Subject};
+use synscope_bus::subject::Subject;
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-async fn connect(port: u16) -> Connection {
-    let connection = Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap();
-    timeout(DEADLINE, connection.connected()).await.unwrap();
-    connection
-}
+use crate::{DEADLINE, connected, node};
 
 /// Stores numbers, and waits until the server has them.
 async fn store(connection: &Connection, numbers: RangeInclusive<u64>) {
     let jetstream = jetstream::new(connection.client().clone());
     Stream::Signals.ensure(&jetstream).await.unwrap();
-    let subject = Subject::Signal(NodeId::new("node-a").unwrap()).to_string();
+    let subject = Subject::Signal(node()).to_string();
     for number in numbers {
         jetstream.publish(subject.clone(), number.to_string().into()).await.unwrap().await.unwrap();
     }
@@ -55,7 +48,7 @@ async fn told(reader: &mut Reader, last: u64) -> (Vec<u64>, bool) {
 async fn it_goes_on_where_it_was_and_begins_anew_with_a_stream_that_was_made_anew() {
     let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
     let server = Server::start(port, folder.path());
-    let connection = connect(port).await;
+    let connection = connected(port).await;
     store(&connection, 1..=5).await;
     let mut reader = Reader::new(connection.clone(), Stream::Signals, None);
     assert_eq!(told(&mut reader, 0).await, (vec![1, 2, 3, 4, 5], true));
@@ -63,13 +56,13 @@ async fn it_goes_on_where_it_was_and_begins_anew_with_a_stream_that_was_made_ane
     drop(server);
     let server = Server::start(port, folder.path());
     // The reader's own connection is cut as well; this one is sure to be to the new server.
-    store(&connect(port).await, 6..=7).await;
+    store(&connected(port).await, 6..=7).await;
     assert_eq!(told(&mut reader, 7).await, (vec![6, 7], false), "caught up is told once");
 
     drop(server);
     let emptied = tempfile::tempdir().unwrap();
     let _server = Server::start(port, emptied.path());
-    store(&connect(port).await, 8..=9).await;
+    store(&connected(port).await, 8..=9).await;
     assert_eq!(told(&mut reader, 9).await, (vec![8, 9], false));
 }
 
@@ -77,7 +70,7 @@ async fn it_goes_on_where_it_was_and_begins_anew_with_a_stream_that_was_made_ane
 async fn it_has_caught_up_where_nothing_is_to_be_told() {
     let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, folder.path());
-    let connection = connect(port).await;
+    let connection = connected(port).await;
     assert_eq!(told(&mut Reader::new(connection.clone(), Stream::Signals, None), 0).await, (vec![], true));
     store(&connection, 1..=3).await;
     // All is older than this.

@@ -21,20 +21,11 @@ use synscope_bus::message::Message;
 use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
 use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::streams::{Bucket, Stream};
-use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
+use synscope_bus::subject::{IncidentKind, Shard, Subject};
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn node() -> NodeId {
-    NodeId::new("node-a").unwrap()
-}
-
-async fn connect(port: u16) -> Connection {
-    Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap()
-}
+use crate::{DEADLINE, connect, connected, node};
 
 async fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let probed = async {
@@ -53,8 +44,7 @@ async fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 async fn why_nothing_is_stored_is_in_the_health() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let life = Life::begin("test", "node-a", connection.clone()).unwrap();
     let outbox = Outbox::new(&Subject::Signal(node()), PublisherId::begin(node()), 1 << 20);
     let jetstream = jetstream::new(connection.client().clone());
@@ -94,8 +84,7 @@ async fn what_is_settled_survives_the_servers_death() {
     assert_eq!(counts, Counts { produced: MESSAGES, sent: MESSAGES, ..Counts::default() });
 
     // Where the third server stored all, its death may still be unknown to the first connection.
-    let reading = connect(port).await;
-    timeout(DEADLINE, reading.connected()).await.unwrap();
+    let reading = connected(port).await;
     let stream = Stream::Signals.ensure(&jetstream::new(reading.client().clone())).await.unwrap();
     let config = jetstream::consumer::pull::OrderedConfig::default();
     let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
@@ -149,8 +138,7 @@ async fn foreign_ones_are_counted<M: Message + Default>(connection: &Connection,
 async fn foreign_messages_are_counted_and_ignored_on_every_subject() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Flow(node())).await;
     foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Slow(node())).await;
     foreign_ones_are_counted::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node())).await;
@@ -230,8 +218,7 @@ async fn a_command_is_answered_refused_or_nobody_is_there() {
 async fn every_instance_shows_itself_and_foreign_questions_are_refused_and_counted() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let labels = |node: &str| if node == "node-a" { "rack=007,zone=a".parse().unwrap() } else { Labels::none() };
     let mut announced = Vec::new();
     for node in ["node-a", "node-b"] {
@@ -295,8 +282,7 @@ async fn every_instance_shows_itself_and_foreign_questions_are_refused_and_count
 async fn streams_and_buckets_have_their_limits() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = connect(port).await;
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let jetstream = jetstream::new(connection.client().clone());
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     for (stream, subjects, max_age, max_bytes) in [

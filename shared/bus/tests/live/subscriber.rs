@@ -5,7 +5,6 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
@@ -17,12 +16,11 @@ use synscope_bus::message::Message;
 use synscope_bus::message::{
     edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals, trace::TraceBatch,
 };
-use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject, TraceId};
+use synscope_bus::subject::{IncidentKind, Shard, Subject, TraceId};
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
-
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::{DEADLINE, connected, node};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -90,7 +88,7 @@ fn the_document_is_what_asyncapi_says() {
 async fn publish<M: Message>(connection: &Connection, subject: &Subject, sequence: u64) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{}.msgpack", M::SCHEMA));
     let message: M = rmp_serde::from_slice(&std::fs::read(golden).unwrap()).unwrap();
-    let publisher = PublisherId { node: NodeId::new("node-a").unwrap(), boot_nonce: 7 };
+    let publisher = PublisherId { node: node(), boot_nonce: 7 };
     let encoded = envelope::encode(&message, &publisher, sequence).unwrap();
     let mut headers = async_nats::HeaderMap::new();
     for (name, value) in encoded.headers {
@@ -103,10 +101,8 @@ async fn publish<M: Message>(connection: &Connection, subject: &Subject, sequenc
 async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
-    let connection = Connection::start(&format!("nats://127.0.0.1:{port}"), "test").await.unwrap();
-    timeout(DEADLINE, connection.connected()).await.unwrap();
+    let connection = connected(port).await;
     let child = subscriber(port);
-    let node = || NodeId::new("node-a").unwrap();
     publish::<FlowBatch>(&connection, &Subject::Flow(node()), 1).await;
     publish::<FlowBatch>(&connection, &Subject::Slow(node()), 1).await;
     publish::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node()), 1).await;
@@ -135,8 +131,8 @@ async fn what_is_as_described_is_taken() {
 #[tokio::test]
 async fn what_is_not_as_described_is_told() {
     let (counts, status) = told(async |connection: &Connection| {
-        publish::<FlowBatch>(connection, &Subject::Flow(NodeId::new("node-a").unwrap()), 3).await;
-        publish::<FlowBatch>(connection, &Subject::Signal(NodeId::new("node-a").unwrap()), 2).await;
+        publish::<FlowBatch>(connection, &Subject::Flow(node()), 3).await;
+        publish::<FlowBatch>(connection, &Subject::Signal(node()), 2).await;
         connection.client().publish("synscope.edge.p03.node-a", (&b"\xc1"[..]).into()).await.unwrap();
     })
     .await;
