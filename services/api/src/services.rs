@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use synscope_bus::command::datapath::{GetStatus, Status};
+use synscope_bus::command::datapath::GetStatus;
 use synscope_bus::command::roll::{self, Present, RollError};
-use synscope_bus::command::tracer::{Activity, GetActivity};
-use synscope_bus::command::{self, CommandError};
+use synscope_bus::command::tracer::GetActivity;
+use synscope_bus::command::{self, Command, CommandError};
 use synscope_bus::connection::Connection;
 use synscope_bus::labels::Labels;
 use synscope_bus::life::{Health, unix_now_ns};
@@ -69,22 +69,8 @@ async fn ask_all(app: &App, connection: &Connection) {
         .for_each_concurrent(AT_ONCE, async |(service, node)| {
             let asked_unix_ns = unix_now_ns();
             let health = async { observed::<Health>(command::ask_health(connection, service, &node).await) };
-            let status = async {
-                let asked = service == DATAPATH;
-                if asked {
-                    Some(observed::<Status>(command::ask(connection, &node, &GetStatus {}).await))
-                } else {
-                    None
-                }
-            };
-            let activity = async {
-                let asked = service == TRACER;
-                if asked {
-                    Some(observed::<Activity>(command::ask(connection, &node, &GetActivity {}).await))
-                } else {
-                    None
-                }
-            };
+            let status = ask_if(service == DATAPATH, connection, &node, &GetStatus {});
+            let activity = ask_if(service == TRACER, connection, &node, &GetActivity {});
             let (health, status, activity) = tokio::join!(health, status, activity);
             // Its labels are those that it announced.
             let (labels, heard_unix_ns) = (Labels::none(), asked_unix_ns);
@@ -92,6 +78,16 @@ async fn ask_all(app: &App, connection: &Connection) {
             lock(&app.store.services).answered(service, &node, instance);
         })
         .await;
+}
+
+/// What only one of the services answers.
+async fn ask_if<C: Command>(
+    is_its: bool,
+    connection: &Connection,
+    node: &str,
+    command: &C,
+) -> Option<Observed<C::Answer>> {
+    if is_its { Some(observed(command::ask(connection, node, command).await)) } else { None }
 }
 
 fn observed<T>(answer: Result<T, CommandError>) -> Observed<T> {
