@@ -112,10 +112,12 @@ async def listen(arguments):
         await asyncio.wait_for(ended.wait(), arguments.seconds)
     except asyncio.TimeoutError:
         pass
-    if client.is_connected:
-        # What the server has sent already still counts.
+    try:
+        # What the server has sent already still counts. Draining alone may end without a round trip (nats-py 2.16: the task
+        # that sends ends as soon as the state is no longer "connected").
+        await client.flush()
         await client.drain()
-    else:
+    except nats.errors.Error:
         await client.close()
     summaries = {name: kind.summary() for name, kind in kinds.items()}
     print(json.dumps(summaries))

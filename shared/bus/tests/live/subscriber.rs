@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
@@ -114,9 +115,33 @@ async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
     let mut echo = connection.client().subscribe("echo").await.unwrap();
     connection.client().publish("echo", "".into()).await.unwrap();
     timeout(DEADLINE, echo.next()).await.unwrap().unwrap();
-    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    kill(pid(&child), Signal::SIGTERM).unwrap();
     let output = child.wait_with_output().unwrap();
     (serde_json::from_slice(&output.stdout).unwrap(), output.status.code().unwrap())
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap())
+}
+
+/// How long a server is busy.
+const BUSY: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn what_the_server_already_has_is_taken_before_the_end() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let server = Server::start(port, store.path());
+    let connection = connected(port).await;
+    let child = subscriber(port);
+    kill(pid(&server.child), Signal::SIGSTOP).unwrap();
+    publish::<FlowBatch>(&connection, &Subject::Flow(node()), 1).await;
+    connection.client().flush().await.unwrap();
+    kill(pid(&child), Signal::SIGTERM).unwrap();
+    tokio::time::sleep(BUSY).await;
+    kill(pid(&server.child), Signal::SIGCONT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let counts: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(counts["flow"]["received"], 1);
 }
 
 #[tokio::test]

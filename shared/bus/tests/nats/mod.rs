@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
 }
 
 impl Server {
