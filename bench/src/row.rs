@@ -62,14 +62,15 @@ impl Row {
         Self::new(name, value, unit, Some(floor), aim)
     }
 
-    fn new(name: &'static str, value: f64, unit: &'static str, floor: Option<f64>, aim: Aim) -> Self {
+    /// A figure whose floor may be something that this kernel refuses: a ratio is then neither kept nor missed.
+    pub(crate) fn new(name: &'static str, value: f64, unit: &'static str, floor: Option<f64>, aim: Aim) -> Self {
         let ratio = floor.map(|floor| value / floor);
         let passed = match aim {
             Aim::None => None,
             Aim::AtMost(most) => Some(value <= most),
             Aim::AtLeast(least) => Some(value >= least),
-            Aim::RatioAtMost(most) => Some(ratio.is_some_and(|ratio| ratio <= most)),
-            Aim::RatioAtLeast(least) => Some(ratio.is_some_and(|ratio| ratio >= least)),
+            Aim::RatioAtMost(most) => ratio.map(|ratio| ratio <= most),
+            Aim::RatioAtLeast(least) => ratio.map(|ratio| ratio >= least),
         };
         Self { name, value, unit, floor, ratio, aim, passed }
     }
@@ -127,6 +128,7 @@ mod tests {
         assert_eq!(judged(Aim::AtMost(30.0)), Some(true));
         assert_eq!(judged(Aim::AtLeast(31.0)), Some(false));
         assert_eq!(judged(Aim::None), None);
+        assert_eq!(Row::alone("x", 30.0, "ns", Aim::RatioAtMost(1.5)).passed, None, "there is no ratio");
     }
 
     #[test]
