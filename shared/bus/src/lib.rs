@@ -18,8 +18,10 @@ pub mod outbox;
 pub mod reader;
 pub mod reasons;
 pub mod sequence;
-pub mod sketch;
 pub mod snapshot;
 pub mod streams;
 pub mod subject;
 pub mod telemetry;
+
+/// Latencies as they travel.
+pub use synscope_sketch as sketch;

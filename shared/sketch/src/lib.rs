@@ -3,6 +3,8 @@
 //! Buckets are log-linear: values below 128 ns have a bucket each; above, every power of two is cut
 //! into 64 equal parts, so a bucket is at most 1/64 of its lower bound wide and its middle is off by
 //! at most 1/128. Integers only: the same value falls into the same bucket on every machine.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
