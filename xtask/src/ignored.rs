@@ -1,17 +1,17 @@
-//! Tests that `cargo test` leaves out, and where they run instead: none is left out for good without a word.
+//! Tests that are left out where tests run, and where they run instead: none is left out for good without a word.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::apt::output;
 use crate::bpftrace;
-use crate::ebpf::root;
-use crate::test::{Outcome, ended};
+use crate::programs::Program;
+use crate::test::Outcome;
 
-/// Its tests that are left out here run in a guest, see `vm::suite`.
+/// Their tests that are left out here run in a guest, see `vm::suite`.
 const IN_A_GUEST: &[&str] = &["curated", "devices", "functions", "seed"];
 /// Theirs run what we run under bpftrace too.
 const COMPARED: &[&str] = &["beside", "outputs"];
@@ -22,52 +22,49 @@ const HOW: &str = "NOT RUN, not even in CI, as it takes minutes: SYNSCOPE_BPFTRA
 /// Names a command that runs bpftrace 0.23; where nobody does, Debian's is fetched.
 pub(crate) const BPFTRACE: &str = "SYNSCOPE_BPFTRACE";
 
-/// What becomes of each group of them; runs those that only lack a program.
-pub(crate) fn outcomes() -> Result<Vec<(String, Outcome)>> {
-    let (all, in_a_guest, compared, by_hand) = (names(&[])?, names(IN_A_GUEST)?, names(COMPARED)?, names(BY_HAND)?);
-    let listed = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let mut outcomes = vec![(listed(&in_a_guest), Outcome::Elsewhere("in guests, see there".to_owned()))];
-    let comparison = match bpftrace() {
-        Ok(command) => {
-            let mut compare = cargo(COMPARED);
-            ended(compare.args(["--", "--ignored", "--test-threads=1"]).env(BPFTRACE, command)).into()
-        }
-        Err(error) => Outcome::NotRun(format!("{error:#}")),
-    };
-    outcomes.push((listed(&compared), comparison));
-    outcomes.push((listed(&by_hand), Outcome::Elsewhere(HOW.to_owned())));
-    let nowhere = nowhere(&all, &[&in_a_guest, &compared, &by_hand]);
-    outcomes.extend(
-        nowhere.into_iter().map(|name| (name, Outcome::Failed("ignored here, and run nowhere else".to_owned()))),
-    );
-    Ok(outcomes)
-}
-
 /// The command that runs bpftrace.
 pub(crate) fn bpftrace() -> Result<OsString> {
     std::env::var_os(BPFTRACE).map_or_else(|| bpftrace::prepare().map(OsString::from), Ok)
 }
 
-/// Those that no group has.
-fn nowhere(all: &BTreeSet<String>, groups: &[&BTreeSet<String>]) -> BTreeSet<String> {
-    groups.iter().fold(all.clone(), |left, group| &left - group)
+/// Whether its ignored tests only lack a bpftrace.
+pub(crate) fn is_compared(program: &Program) -> bool {
+    is_one_of(program, COMPARED)
 }
 
-/// The ignored tests of these programs, or of all.
-fn names(programs: &[&str]) -> Result<BTreeSet<String>> {
-    let listed = output(cargo(programs).args(["--quiet", "--", "--ignored", "--list"]).stderr(Stdio::inherit()))?;
-    Ok(in_list(&listed))
-}
-
-/// With the workspace's features: nothing is built anew.
-fn cargo(programs: &[&str]) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace", "--locked"]).current_dir(root());
-    if programs.is_empty() {
-        cargo.arg("--tests");
+/// What becomes of each group of them, if those that are compared ended so.
+pub(crate) fn outcomes(programs: &[Program], compared: Outcome) -> Result<Vec<(String, Outcome)>> {
+    let (all, listed) = (names(programs, |_| true)?, |names: &BTreeSet<String>| {
+        names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    });
+    let groups = [
+        (IN_A_GUEST, Outcome::Elsewhere("in guests, see there".to_owned())),
+        (COMPARED, compared),
+        (BY_HAND, Outcome::Elsewhere(HOW.to_owned())),
+    ];
+    let (mut outcomes, mut nowhere) = (Vec::new(), all);
+    for (group, outcome) in groups {
+        let of_group = names(programs, |program| is_one_of(program, group))?;
+        nowhere = &nowhere - &of_group;
+        outcomes.push((listed(&of_group), outcome));
     }
-    cargo.args(programs.iter().flat_map(|name| ["--test", name]));
-    cargo
+    let failed = |name| (name, Outcome::Failed("ignored here, and run nowhere else".to_owned()));
+    outcomes.extend(nowhere.into_iter().map(failed));
+    Ok(outcomes)
+}
+
+fn is_one_of(program: &Program, names: &[&str]) -> bool {
+    program.integration && names.contains(&program.name.as_str())
+}
+
+/// The ignored tests of these programs.
+fn names(programs: &[Program], is_asked: impl Fn(&Program) -> bool) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for program in programs.iter().filter(|program| is_asked(program)) {
+        let mut list = Command::new(&program.path);
+        names.extend(in_list(&output(list.args(["--ignored", "--list"]))?));
+    }
+    Ok(names)
 }
 
 fn in_list(listed: &str) -> BTreeSet<String> {
@@ -79,9 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_that_no_group_runs_is_found() {
+    fn ignored_tests_are_found_in_a_list() {
         let all = in_list("\na_tunnel: test\nmodule::nobody_runs_it: test\n\n2 tests, 0 benchmarks\n");
-        let known = in_list("a_tunnel: test\n");
-        assert_eq!(nowhere(&all, &[&known, &BTreeSet::new()]), ["module::nobody_runs_it".to_owned()].into());
+        assert_eq!(all, ["a_tunnel", "module::nobody_runs_it"].map(str::to_owned).into());
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::ebpf::root;
+use crate::here;
 use crate::ignored;
 use crate::lab;
 use crate::leftovers;
+use crate::programs;
 use crate::vm::{Machine, Release, Suite};
 
 /// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
@@ -66,14 +67,13 @@ impl fmt::Display for Outcome {
 pub(crate) fn run() -> Result<()> {
     leftovers::remove()?;
     let this_kernel = this_kernel()?;
-    let here = thread::scope(|scope| {
+    let programs = thread::scope(|scope| {
         scope.spawn(fetch_ahead);
-        here()
+        programs::build(&[])
     });
-    let mut outcomes = vec![(format!("all tests on this kernel ({this_kernel}) but those below"), here.into())];
-    outcomes.extend(
-        ignored::outcomes().unwrap_or_else(|error| vec![("ignored tests".to_owned(), Err::<u8, _>(error).into())]),
-    );
+    let here = programs.and_then(|programs| here::outcomes(&this_kernel, &programs));
+    let mut outcomes =
+        here.unwrap_or_else(|error| vec![("tests on this kernel".to_owned(), Err::<u8, _>(error).into())]);
     for arguments in LIVE_LABS {
         let scenario = arguments.join(" ");
         println!("lab {scenario}, live");
@@ -111,19 +111,6 @@ fn fetch_ahead() {
     for release in OTHER_KERNELS {
         drop(Machine::prepare(release));
     }
-}
-
-fn here() -> Result<u8> {
-    // Kernel tests time handshakes: one at a time, so that they don't time each other.
-    let folder = leftovers::folder()?;
-    let mut tests = Command::new("cargo");
-    tests.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", "--test-threads=1"]).current_dir(root());
-    tests.env("TMPDIR", folder.path());
-    let (seed, usual) = SEED;
-    if std::env::var_os(seed).is_none() {
-        tests.env(seed, usual);
-    }
-    ended(&mut tests)
 }
 
 /// A command's exit code.

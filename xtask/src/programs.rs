@@ -1,0 +1,85 @@
+//! The workspace's test programs, as cargo builds them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::apt::output;
+use crate::ebpf::root;
+
+/// One that was built.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Program {
+    pub(crate) package: String,
+    /// Of a file or folder in `tests/` its name, of the tests in `src/` the crate's.
+    pub(crate) name: String,
+    /// Whether it is of `tests/`.
+    pub(crate) integration: bool,
+    pub(crate) path: PathBuf,
+    /// Its package's, in which cargo starts it.
+    pub(crate) folder: PathBuf,
+}
+
+/// Builds all of them, or those of `tests/` with these names; always with the workspace's features, so that nothing is built
+/// twice.
+pub(crate) fn build(only: &[&str]) -> Result<Vec<Program>> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args(only.iter().flat_map(|name| ["--test", name])).current_dir(root()).stderr(Stdio::inherit());
+    built(&output(&mut cargo)?)
+}
+
+/// Those in cargo's messages.
+fn built(messages: &str) -> Result<Vec<Program>> {
+    let mut programs = Vec::new();
+    for line in messages.lines().filter(|line| line.starts_with('{')) {
+        let message: serde_json::Value = serde_json::from_str(line).context("cargo's messages")?;
+        // `path+file:///folder#name@version`, or without the name where the folder has it.
+        let id = message["package_id"].as_str().unwrap_or_default();
+        let folder = message["manifest_path"].as_str().and_then(|manifest| Path::new(manifest).parent());
+        let executable = message["executable"].as_str();
+        let name = message["target"]["name"].as_str();
+        if let (true, Some(folder), Some(path), Some(name)) =
+            (message["profile"]["test"] == true, folder, executable, name)
+        {
+            let after = id.rsplit_once('#').map_or("", |(_folder, after)| after);
+            let package = match after.split_once('@') {
+                Some((package, _version)) => package.to_owned(),
+                None => folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            };
+            let integration = message["target"]["kind"][0] == "test";
+            let (name, path, folder) = (name.to_owned(), path.into(), folder.into());
+            programs.push(Program { package, name, integration, path, folder });
+        }
+    }
+    Ok(programs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_taken_from_cargos_messages() {
+        let messages = r#"
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","manifest_path":"/s/a/Cargo.toml","target":{"kind":["lib"],"name":"a"},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#a@0.1.0","manifest_path":"/s/a/Cargo.toml","target":{"kind":["bin"],"name":"a"},"profile":{"test":false},"executable":"/t/a"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/a#b@0.1.0","manifest_path":"/s/a/Cargo.toml","target":{"kind":["test"],"name":"kernel"},"profile":{"test":true},"executable":"/t/deps/kernel-1"}
+{"reason":"compiler-artifact","package_id":"path+file:///s/xtask#0.1.0","manifest_path":"/s/xtask/Cargo.toml","target":{"kind":["bin"],"name":"xtask"},"profile":{"test":true},"executable":"/t/deps/xtask-2"}
+{"reason":"build-finished","success":true}
+"#;
+        let program = |package: &str, name: &str, integration, path: &str, folder: &str| Program {
+            package: package.to_owned(),
+            name: name.to_owned(),
+            integration,
+            path: path.into(),
+            folder: folder.into(),
+        };
+        let expected = [
+            program("b", "kernel", true, "/t/deps/kernel-1", "/s/a"),
+            program("xtask", "xtask", false, "/t/deps/xtask-2", "/s/xtask"),
+        ];
+        assert_eq!(built(messages).unwrap(), expected);
+    }
+}
