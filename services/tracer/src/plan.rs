@@ -128,13 +128,14 @@ impl Places {
 /// Bytes behind a value of a map without keys that tell whether it was ever put there.
 pub const FLAG: u32 = 8;
 
-/// The ranges that a histogram has, with those for what is smaller and larger.
+/// The ranges that a histogram has, with those for what is smaller and larger, or the intervals of a series.
 pub fn buckets(aggregate: Aggregate) -> u32 {
     match aggregate {
         Aggregate::Log2 { bits } => (64 << bits) + (1 << bits) + 2,
         Aggregate::Linear { min, max, step } => {
             u32::try_from((max.saturating_sub(min)).div_euclid(step)).unwrap_or(0).saturating_add(3)
         }
+        Aggregate::Series(series) => series.intervals,
         _ => 1,
     }
 }
@@ -149,7 +150,7 @@ pub fn maps(script: &Script, arena: (u32, u32)) -> Vec<MapPlan> {
             (Some(key), Held::Values(ty)) => (MapKind::Hash, key.room(), ty.room(), script.settings.max_map_keys),
             (None, Held::Gathered(aggregate)) => (MapKind::PerCpuArray, 4, aggregate.room(), buckets(*aggregate)),
             (Some(key), Held::Gathered(aggregate)) => {
-                let bucket = if aggregate.is_histogram() { 8 } else { 0 };
+                let bucket = if aggregate.is_parted() { 8 } else { 0 };
                 (MapKind::PerCpuHash, key.room() + bucket, aggregate.room(), script.settings.max_map_keys)
             }
         };

@@ -127,6 +127,8 @@ pub enum StatementKind {
     Put(Entry, Expression),
     /// A map gathers a value; [`Aggregate::Count`] needs none.
     Gather(Entry, Option<Expression>),
+    /// A map gathers a value into the interval of a point in time: nanoseconds since 1970.
+    GatherAt(Entry, Expression, Expression),
     /// An entry goes.
     Delete(Entry),
     /// Values are sent to user space.

@@ -52,6 +52,8 @@ pub enum Type {
     Mac,
     /// A point in time, shown in this format.
     Time(String),
+    /// The number of an error, shown by what the C library says of it.
+    Error,
 }
 
 /// What is shown of a stack.
@@ -155,6 +157,7 @@ impl Type {
                 | Type::Stack(Space::Kernel, _)
                 | Type::Symbol(Space::Kernel)
                 | Type::Time(_)
+                | Type::Error
         )
     }
 
@@ -188,7 +191,8 @@ impl Type {
             | Type::Mac
             | Type::Stack(Space::Kernel, _)
             | Type::Symbol(Space::Kernel)
-            | Type::Time(_) => 8,
+            | Type::Time(_)
+            | Type::Error => 8,
             // The process goes with it.
             Type::Stack(Space::User, _) | Type::Symbol(Space::User) => 16,
             Type::Text(size) => size.next_multiple_of(8),
@@ -279,6 +283,7 @@ impl fmt::Display for Type {
             Type::Address => out.write_str("inet"),
             Type::Mac => out.write_str("macaddr_t"),
             Type::Time(_) => out.write_str("timestamp"),
+            Type::Error => out.write_str("strerror_t"),
         }
     }
 }
@@ -327,6 +332,49 @@ pub enum Aggregate {
         /// The width of a range.
         step: i64,
     },
+    /// A value for each of the last intervals of time.
+    Series(Series),
+}
+
+/// A series of values over time, which forgets the oldest interval when a new one begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    /// Nanoseconds of an interval; intervals are counted since 1970.
+    pub interval: u64,
+    /// How many intervals are kept.
+    pub intervals: u32,
+    /// What becomes of several values in one interval.
+    pub each: Each,
+    /// Whether values may be negative.
+    pub signed: bool,
+}
+
+/// What becomes of several values in one interval of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Each {
+    /// The last one stays.
+    Last,
+    /// They are added up.
+    Sum,
+    /// Their average.
+    Average,
+    /// The smallest stays.
+    Min,
+    /// The largest stays.
+    Max,
+}
+
+impl Each {
+    /// By the word that scripts write for it.
+    pub fn named(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"avg" => Self::Average,
+            b"max" => Self::Max,
+            b"min" => Self::Min,
+            b"sum" => Self::Sum,
+            _ => return None,
+        })
+    }
 }
 
 impl Aggregate {
@@ -346,12 +394,13 @@ impl Aggregate {
             Aggregate::Stats { signed: false } => "ustats_t",
             Aggregate::Log2 { .. } => "hist_t",
             Aggregate::Linear { .. } => "lhist_t",
+            Aggregate::Series(_) => "tseries_t",
         }
     }
 
-    /// Whether it counts by ranges: it then has a value for each range.
-    pub fn is_histogram(self) -> bool {
-        matches!(self, Aggregate::Log2 { .. } | Aggregate::Linear { .. })
+    /// Whether it has a value for each of several ranges or intervals.
+    pub fn is_parted(self) -> bool {
+        matches!(self, Aggregate::Log2 { .. } | Aggregate::Linear { .. } | Aggregate::Series(_))
     }
 
     /// The type of the number that a value is, put together from all CPUs: none where it is several numbers.
@@ -362,7 +411,7 @@ impl Aggregate {
             | Aggregate::Average { signed }
             | Aggregate::Min { signed }
             | Aggregate::Max { signed } => Some(Type::Int { size: 8, signed }),
-            Aggregate::Stats { .. } | Aggregate::Log2 { .. } | Aggregate::Linear { .. } => None,
+            Aggregate::Stats { .. } | Aggregate::Log2 { .. } | Aggregate::Linear { .. } | Aggregate::Series(_) => None,
         }
     }
 
@@ -370,6 +419,7 @@ impl Aggregate {
     pub fn room(self) -> u32 {
         match self {
             Aggregate::Count | Aggregate::Sum { .. } | Aggregate::Log2 { .. } | Aggregate::Linear { .. } => 8,
+            Aggregate::Series(_) => 24,
             _ => 16,
         }
     }

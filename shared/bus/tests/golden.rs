@@ -28,7 +28,7 @@ use synscope_bus::{
         trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState},
     },
     sketch::Sketch,
-    snapshot::{Entry, Held, Histogram, Map, Mean, Number, Snapshot, Value as MapValue},
+    snapshot::{Each, Entry, Held, Histogram, Map, Mean, Number, Series, Snapshot, Value as MapValue},
 };
 
 const TIME: u64 = 1_700_000_000_000_000_000;
@@ -182,6 +182,8 @@ fn trace_maps() -> Vec<Snapshot> {
     let entry = |value: i64| vec![Entry { key: Some(key.clone()), value: Number::from(value) }];
     let mean = || vec![Entry { key: Some(key.clone()), value: Mean { total: Number(-9), count: 2 } }];
     let histogram = || vec![Entry { key: Some(key.clone()), value: Histogram::new([(0, 1), (7, 2)]) }];
+    let series =
+        || vec![Entry { key: Some(key.clone()), value: Series::new([(1_700, Number(-3), 2), (1_800, Number(4), 1)]) }];
     let plain = MapValue::Number(Number(u64::MAX.into()));
     let held = [
         Held::Values { entries: vec![Entry { key: None, value: plain }] },
@@ -193,6 +195,7 @@ fn trace_maps() -> Vec<Snapshot> {
         Held::Stats { entries: mean() },
         Held::Log2 { bits: 2, entries: histogram() },
         Held::Linear { min: -10, max: 10, step: 5, entries: histogram() },
+        Held::Series { interval_ns: 100, intervals: 20, each: Each::Average, entries: series() },
     ];
     let map = |(number, held)| Map { name: format!("m{number}"), held, left_out: 0 };
     held.into_iter().enumerate().map(map).collect()

@@ -1,16 +1,17 @@
 //! Calls for their value.
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::ClockId;
 
 use super::Checker;
 use super::expression::{number, unknown};
+use super::series::apart_from_boot;
 use crate::ast::{self, ExpressionKind as Ast, Function};
 use crate::diagnostic::Diagnostic;
 use crate::helper;
 use crate::settings::StackMode;
 use crate::source::Span;
-use crate::typed::{Arithmetic, Expression, ExpressionKind, Held, Source};
-use crate::types::{Access, Frames, Space, Type};
+use crate::typed::{Expression, ExpressionKind, Held, Source};
+use crate::types::{Access, Aggregate, Frames, Space, Type};
 
 /// Frames that a stack has where the script does not say, and at most, as in bpftrace.
 const STACK_DEPTH: i64 = 127;
@@ -28,6 +29,10 @@ impl Checker<'_> {
             (Function::Buf, [pointer] | [pointer, _]) => self.buf(pointer, arguments.get(1), span),
             (Function::Strncmp, [left, right, length]) => self.strncmp(left, right, length, span),
             (Function::Strcontains, [text, part]) => self.strcontains(text, part, span),
+            (Function::Strerror, [error]) => {
+                let error = self.integer(error);
+                Expression { span, ty: Type::Error, kind: ExpressionKind::Retype(Box::new(error)) }
+            }
             (Function::Strftime, [format, time]) => self.strftime(format, time, span),
             (Function::Pton, [address]) => self.pton(address, span),
             (Function::Kaddr, [name]) => self.kaddr(name, span),
@@ -83,7 +88,8 @@ impl Checker<'_> {
             | Function::Max
             | Function::Stats
             | Function::Hist
-            | Function::Lhist => {
+            | Function::Lhist
+            | Function::Tseries => {
                 self.error("gather-place", format!("`{name}` gathers into a map: write `@x = {name}(…)`"), span);
             }
             Function::Printf
@@ -99,8 +105,6 @@ impl Checker<'_> {
             | Function::Debugf
             | Function::Path
             | Function::PercpuKaddr
-            | Function::Strerror
-            | Function::Tseries
             | Function::Uaddr
             | Function::Unwatch
             | Function::Usym => self.error("not-yet", format!("`{name}` is not supported yet"), name_span),
@@ -125,12 +129,7 @@ impl Checker<'_> {
         if let Some(Ast::Identifier(name)) = name.map(|name| &name.kind)
             && name == "sw_tai"
         {
-            let now = |clock| clock_gettime(clock).map_or(0, |now| now.tv_sec() * 1_000_000_000 + now.tv_nsec());
-            let apart = now(ClockId::CLOCK_TAI) - now(ClockId::CLOCK_BOOTTIME);
-            let boot = Box::new(self.clock(None, span));
-            let apart = Box::new(number(apart, Type::INT64, span));
-            let kind = ExpressionKind::Binary(Arithmetic::Add, boot, apart);
-            return Expression { span, ty: Type::UINT64, kind };
+            return apart_from_boot(ClockId::CLOCK_TAI, span);
         }
         let helper = match name.map(|name| &name.kind) {
             None => helper::KTIME_GET_BOOT_NS,
@@ -279,7 +278,8 @@ impl Checker<'_> {
                     None
                 }
                 (Some(_), None) => Some("has no keys"),
-                (Some(Held::Gathered(aggregate)), _) if aggregate.is_histogram() => Some("has an entry for each range"),
+                (Some(Held::Gathered(Aggregate::Series(_))), _) => Some("has an entry for each interval"),
+                (Some(Held::Gathered(aggregate)), _) if aggregate.is_parted() => Some("has an entry for each range"),
                 _ => None,
             };
             if let Some(message) = message {

@@ -1,5 +1,7 @@
 //! Constants by name: of the kernel's enumerations, and those that scripts take from headers.
 
+use nix::errno::Errno;
+
 use super::Checker;
 use super::expression::{number, unknown};
 use super::memory::type_of;
@@ -33,6 +35,9 @@ const HEADERS: &[(&str, i64)] = &[
     ("NULL", 0),
 ];
 
+/// The largest number of an error (`MAX_ERRNO` in `include/linux/err.h`).
+const MAX_ERROR: i32 = 4095;
+
 impl Checker<'_> {
     pub(super) fn constant(&mut self, name: &str, span: Span) -> Expression {
         let own = self.own.as_ref().and_then(|own| {
@@ -49,6 +54,9 @@ impl Checker<'_> {
         if let Some((_, value)) = HEADERS.iter().find(|(known, _)| *known == name) {
             return number(*value, Type::INT64, span);
         }
+        if let Some(error) = error_called(name) {
+            return number(error, Type::INT64, span);
+        }
         let found = match self.environment.kernel() {
             Ok(kernel) => kernel.constant(name).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
@@ -62,6 +70,17 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// The number of an error by its name in C, which the kernel's types do not tell (`include/uapi/asm-generic/errno.h`).
+fn error_called(name: &str) -> Option<i64> {
+    if !name.starts_with('E') {
+        return None;
+    }
+    let known = (1..=MAX_ERROR).map(|number| (number, Errno::from_raw(number)));
+    let (number, _) =
+        known.into_iter().find(|(_, error)| *error != Errno::UnknownErrno && format!("{error:?}") == name)?;
+    Some(number.into())
 }
 
 /// A constant's value as the machine has it.

@@ -178,7 +178,10 @@ impl Checker<'_> {
                     StatementKind::Put(Entry { map, key: Some(key) }, _) => {
                         filled.push((*map, statement.span, is_unbounded(key)));
                     }
-                    StatementKind::Gather(Entry { map, key: Some(key) }, _) if is_unbounded(key) => {
+                    StatementKind::Gather(Entry { map, key: Some(key) }, _)
+                    | StatementKind::GatherAt(Entry { map, key: Some(key) }, ..)
+                        if is_unbounded(key) =>
+                    {
                         filled.push((*map, statement.span, true));
                     }
                     StatementKind::Delete(Entry { map, .. }) => emptied.push(*map),
@@ -258,7 +261,9 @@ fn is_at(probe: &Probe, events: &[&str]) -> bool {
 fn key_of<'s>(seen: &Seen<'s>) -> Option<&'s Expression> {
     let entry = match seen {
         Seen::Statement(statement) => match &statement.kind {
-            StatementKind::Put(entry, _) | StatementKind::Gather(entry, _) => entry,
+            StatementKind::Put(entry, _) | StatementKind::Gather(entry, _) | StatementKind::GatherAt(entry, ..) => {
+                entry
+            }
             _ => return None,
         },
         Seen::Value(value) => match &value.kind {
@@ -275,7 +280,7 @@ fn each<'s>(statements: &'s [Statement], see: &mut impl FnMut(Seen<'s>)) {
         see(Seen::Statement(statement));
         match &statement.kind {
             StatementKind::Evaluate(value) | StatementKind::Assign(_, value) => inside(value, see),
-            StatementKind::Put(entry, value) => {
+            StatementKind::Put(entry, value) | StatementKind::GatherAt(entry, value, _) => {
                 entry.key.iter().for_each(|key| inside(key, see));
                 inside(value, see);
             }

@@ -5,7 +5,7 @@ use crate::ast;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::{Entry, Expression, ExpressionKind, Held, Map, MapId};
-use crate::types::{Aggregate, Type};
+use crate::types::{Aggregate, Series, Type};
 
 /// What the uses of a map so far say about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +139,14 @@ impl Checker<'_> {
                     None => wrong = Some(format!("`{name}` holds `{known}`, and this is `{new}`")),
                 },
                 (Some(Held::Gathered(known)), Held::Gathered(new)) if *known == new => {}
+                (Some(Held::Gathered(Aggregate::Series(known))), Held::Gathered(Aggregate::Series(new))) => {
+                    let signed = known.signed || new.signed;
+                    if (Series { signed, ..*known }) == (Series { signed, ..new }) {
+                        known.signed = signed;
+                    } else {
+                        wrong = Some(format!("the series `{name}` has other intervals elsewhere"));
+                    }
+                }
                 (Some(Held::Gathered(known)), Held::Gathered(new)) if known.name() == new.name() => {
                     wrong = Some(format!("the histogram `{name}` has other ranges elsewhere"));
                 }

@@ -20,6 +20,7 @@ mod named;
 mod operator;
 mod output;
 mod probe;
+mod series;
 mod statement;
 mod text;
 mod uses;

@@ -265,6 +265,7 @@ impl Checker<'_> {
             Function::Sum | Function::Avg | Function::Min | Function::Max | Function::Stats => 1..=1,
             Function::Hist => 1..=2,
             Function::Lhist => 4..=4,
+            Function::Tseries => return Some(self.series(access, arguments, span)),
             _ => return None,
         };
         let entry = self.entry(access);
@@ -309,7 +310,7 @@ impl Checker<'_> {
         Some(StatementKind::Gather(entry, value))
     }
 
-    fn written_number(&mut self, number: &ast::Expression) -> Option<i64> {
+    pub(super) fn written_number(&mut self, number: &ast::Expression) -> Option<i64> {
         match self.integer(number) {
             Expression { kind: ExpressionKind::Int(value), .. } => Some(value),
             other => {
@@ -321,7 +322,7 @@ impl Checker<'_> {
 }
 
 /// What a statement does that was not understood.
-fn nothing(span: Span) -> StatementKind {
+pub(super) fn nothing(span: Span) -> StatementKind {
     StatementKind::Evaluate(super::expression::unknown(span))
 }
 
@@ -353,6 +354,7 @@ fn takes(letter: Letter, ty: &Type) -> bool {
                     | Type::Address
                     | Type::Mac
                     | Type::Time(_)
+                    | Type::Error
                     | Type::Unknown
             )
         }

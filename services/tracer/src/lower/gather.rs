@@ -13,7 +13,7 @@ impl Lowerer<'_> {
         let Some(Held::Gathered(aggregate)) = self.script.maps.get(entry.map).map(|map| &map.value) else { return };
         let aggregate = *aggregate;
         let number = value.map_or(Operand::Number(1), |value| self.number(value));
-        if aggregate.is_histogram() {
+        if aggregate.is_parted() {
             let bucket = match aggregate {
                 Aggregate::Linear { min, max, step } => self.linear(number, min, max, step),
                 Aggregate::Log2 { bits } => self.log2(number, bits.into()),
@@ -27,23 +27,7 @@ impl Lowerer<'_> {
 
     /// Adds to the value of an entry, or of one of its ranges.
     fn gather_at(&mut self, entry: &Entry, bucket: Option<Operand>, aggregate: Aggregate, number: Operand) {
-        let key = match (&entry.key, bucket) {
-            (Some(key), None) => self.place(key),
-            (Some(key), Some(bucket)) => {
-                let room = key.ty.room();
-                let place = self.memory.reserve(room + 8, self.arena);
-                self.write(key, place, super::memory::Fill::Zeroes);
-                let last = place.at(room);
-                self.builder.store(last.base, last.offset, Width::Eight, bucket);
-                place
-            }
-            (None, bucket) => {
-                let place = self.memory.reserve_frame(8);
-                let index = bucket.unwrap_or(Operand::Number(0));
-                self.builder.store(place.base, place.offset, Width::Four, index);
-                place
-            }
-        };
+        let key = self.bucket_key(entry, bucket);
         let map = Argument::Map(self.places.own(entry.map));
         let found = self.builder.call(helper::MAP_LOOKUP_ELEM, vec![map, key.argument()]);
         let (hit, miss, done) = (self.builder.block(), self.builder.block(), self.builder.block());
@@ -63,6 +47,27 @@ impl Lowerer<'_> {
         }
         self.builder.jump(done);
         self.builder.switch_to(done);
+    }
+
+    /// The key of an entry, or of one of its ranges, which stands behind the entry's key.
+    pub(super) fn bucket_key(&mut self, entry: &Entry, bucket: Option<Operand>) -> Place {
+        match (&entry.key, bucket) {
+            (Some(key), None) => self.place(key),
+            (Some(key), Some(bucket)) => {
+                let room = key.ty.room();
+                let place = self.memory.reserve(room + 8, self.arena);
+                self.write(key, place, super::memory::Fill::Zeroes);
+                let last = place.at(room);
+                self.builder.store(last.base, last.offset, Width::Eight, bucket);
+                place
+            }
+            (None, bucket) => {
+                let place = self.memory.reserve_frame(8);
+                let index = bucket.unwrap_or(Operand::Number(0));
+                self.builder.store(place.base, place.offset, Width::Four, index);
+                place
+            }
+        }
     }
 
     /// Adds to a value of this CPU.
@@ -86,7 +91,7 @@ impl Lowerer<'_> {
             Aggregate::Max { signed } => {
                 self.keep(found, number, if signed { Compare::GreaterSigned } else { Compare::Greater });
             }
-            Aggregate::Log2 { .. } | Aggregate::Linear { .. } => {}
+            Aggregate::Log2 { .. } | Aggregate::Linear { .. } | Aggregate::Series(_) => {}
         }
     }
 

@@ -10,6 +10,7 @@ mod gather;
 mod memory;
 mod number;
 mod output;
+mod series;
 mod statement;
 mod text;
 mod total;

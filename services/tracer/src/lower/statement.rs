@@ -30,6 +30,7 @@ impl Lowerer<'_> {
             StatementKind::Assign(variable, value) => self.assign(*variable, value),
             StatementKind::Put(entry, value) => self.put(entry, value),
             StatementKind::Gather(entry, value) => self.gather(entry, value.as_ref()),
+            StatementKind::GatherAt(entry, value, time) => self.gather_at_time(entry, value, time),
             StatementKind::Delete(entry) => self.delete(entry),
             StatementKind::Send(output, values) => self.send(*output, values),
             StatementKind::If(condition, then, otherwise) => {

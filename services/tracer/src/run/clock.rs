@@ -14,7 +14,7 @@ const LONGEST: usize = 1 << 14;
 
 /// The time of day.
 pub(super) fn now(format: &str) -> Vec<u8> {
-    formatted(format, read(ClockId::CLOCK_REALTIME))
+    local(format, read(ClockId::CLOCK_REALTIME))
 }
 
 /// A point in time in nanoseconds of the boot clock. How far that is from the time of day is read once, so that points in
@@ -22,7 +22,12 @@ pub(super) fn now(format: &str) -> Vec<u8> {
 pub(super) fn since_boot(format: &str, nanoseconds: u64) -> Vec<u8> {
     static BOOT: OnceLock<i128> = OnceLock::new();
     let boot = *BOOT.get_or_init(|| read(ClockId::CLOCK_REALTIME) - read(ClockId::CLOCK_BOOTTIME));
-    formatted(format, boot + i128::from(nanoseconds))
+    local(format, boot + i128::from(nanoseconds))
+}
+
+/// Nanoseconds since 1970 as universal time.
+pub(super) fn universal(format: &str, nanoseconds: i128) -> Vec<u8> {
+    formatted(libc::gmtime_r, format, nanoseconds)
 }
 
 /// Nanoseconds of a clock; zero where the kernel has no such clock.
@@ -31,8 +36,15 @@ fn read(clock: ClockId) -> i128 {
     i128::try_from(now.as_nanos()).unwrap_or(0)
 }
 
-/// Nanoseconds since 1970 in a format.
-fn formatted(format: &str, nanoseconds: i128) -> Vec<u8> {
+/// Nanoseconds since 1970 as local time.
+pub(super) fn local(format: &str, nanoseconds: i128) -> Vec<u8> {
+    formatted(libc::localtime_r, format, nanoseconds)
+}
+
+/// How the C library takes a point in time apart: of some time zone.
+type Zone = unsafe extern "C" fn(*const libc::time_t, *mut libc::tm) -> *mut libc::tm;
+
+fn formatted(zone: Zone, format: &str, nanoseconds: i128) -> Vec<u8> {
     let seconds = i64::try_from(nanoseconds.div_euclid(SECOND)).unwrap_or(0);
     let microseconds = nanoseconds.rem_euclid(SECOND) / 1000;
     // What is behind an empty text or one that is too long tells the two apart.
@@ -41,7 +53,7 @@ fn formatted(format: &str, nanoseconds: i128) -> Vec<u8> {
     // SAFETY: `struct tm` is numbers and a pointer, for all of which zero will do.
     let mut parts: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both point to what they should, and the library keeps neither.
-    if unsafe { libc::localtime_r(&raw const seconds, &raw mut parts) }.is_null() {
+    if unsafe { zone(&raw const seconds, &raw mut parts) }.is_null() {
         return Vec::new();
     }
     let mut text = vec![0_u8; 64];
@@ -82,7 +94,7 @@ mod tests {
 
     #[test]
     fn points_in_time_are_formatted() {
-        let text = |format: &str, nanoseconds| String::from_utf8(formatted(format, nanoseconds)).unwrap();
+        let text = |format: &str, nanoseconds| String::from_utf8(local(format, nanoseconds)).unwrap();
         assert_eq!(text("%s %f", 1_234_567_890_000_123_000), "1234567890 000123");
         // Before 1970 too, microseconds count up.
         assert_eq!(text("%s.%f", -1), "-1.999999");

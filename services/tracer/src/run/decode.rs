@@ -1,5 +1,6 @@
 //! Values from the kernel's memory, with names in place of numbers that only this kernel knows.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::symbols::Symbols;
@@ -49,6 +50,7 @@ impl Decoder<'_> {
                 let bytes: Vec<String> = bytes.iter().take(6).map(|byte| format!("{byte:02X}")).collect();
                 Value::Text(bytes.join(":").into_bytes())
             }
+            Type::Error => Value::Text(error(first.cast_signed()).into_bytes()),
             Type::Time(format) => Value::Text(clock::since_boot(format, first)),
             Type::Array(..) | Type::Record(_) => {
                 layout::decode(ty, bytes.get(..ty.size() as usize).unwrap_or_default())
@@ -73,6 +75,13 @@ impl Decoder<'_> {
 /// Eight bytes as a number.
 pub(super) fn word(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+/// What the C library says of an error; of its number, programs hand on 64 bits, and the library takes 32.
+fn error(number: i64) -> String {
+    let low = number.to_le_bytes().first_chunk().map_or(0, |bytes| i32::from_le_bytes(*bytes));
+    let said = io::Error::from_raw_os_error(low).to_string();
+    said.strip_suffix(&format!(" (os error {low})")).map(str::to_owned).unwrap_or(said)
 }
 
 fn address(family: u64, bytes: &[u8]) -> String {

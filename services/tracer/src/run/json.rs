@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::histogram::{Range, without_gaps};
+use super::series;
 use super::snapshot::{Entries, Gathered, Snapshot};
 use super::value::{Value, escaped};
 use super::{Report, Shown, Sink};
@@ -58,6 +59,7 @@ fn kind(map: &Snapshot) -> &'static str {
         Entries::Gathered(Aggregate::Average { .. } | Aggregate::Stats { .. }, _) => "stats",
         Entries::Values(_) | Entries::Gathered(..) => "map",
         Entries::Histograms(..) => "hist",
+        Entries::Series(..) => "tseries",
     }
 }
 
@@ -71,6 +73,7 @@ fn map(map: &Snapshot, shown: Shown) -> String {
         Entries::Histograms(aggregate, entries) => {
             object(map.keyed, shown.largest(entries), |counts| ranges(*aggregate, counts, shown.divisor))
         }
+        Entries::Series(series, entries) => object(map.keyed, entries, |points| series::json(*series, points)),
     };
     format!("{{{}: {content}}}", quoted(format!("@{}", map.name).as_bytes()))
 }

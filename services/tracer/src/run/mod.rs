@@ -6,6 +6,7 @@ mod histogram;
 mod json;
 mod layout;
 mod printf;
+mod series;
 mod signal;
 mod snapshot;
 mod stack;
@@ -28,6 +29,7 @@ use symbols::Symbols;
 
 pub use histogram::Range;
 pub use json::Json;
+pub use series::Point;
 pub use snapshot::{Entries, Gathered, Keyed, Ranges, Snapshot};
 pub use text::Text;
 pub use value::Value;
@@ -77,11 +79,12 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// As bpftrace has it: all stats are shown, and linear histograms are not divided.
+    /// As bpftrace has it: all stats and series are shown, and linear histograms and series are not divided.
     fn of(self, entries: &Entries) -> Self {
         match entries {
             Entries::Gathered(Aggregate::Stats { .. }, _) => Self { top: 0, ..self },
             Entries::Histograms(Aggregate::Linear { .. }, _) => Self { divisor: 0, ..self },
+            Entries::Series(..) => Self::default(),
             _ => self,
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::decode::{Decoder, word};
+use super::series::{self, Point};
 use super::value::Value;
 use crate::load::LoadedMap;
 
 use crate::typed::{Held, Map};
-use crate::types::{Aggregate, Type};
+use crate::types::{Aggregate, Series, Type};
 
 /// Entries of a map as bytes: keys, and values with one part for each CPU.
 type Raw = Vec<(Vec<u8>, Vec<u8>)>;
@@ -40,6 +41,8 @@ pub enum Entries {
     Gathered(Aggregate, Keyed<Gathered>),
     /// Histograms.
     Histograms(Aggregate, Keyed<Ranges>),
+    /// Values over time, by interval, in order; keys are in order too.
+    Series(Series, Keyed<Vec<Point>>),
 }
 
 /// What all CPUs gathered, put together.
@@ -58,6 +61,7 @@ impl Snapshot {
             Entries::Values(entries) => entries.is_empty(),
             Entries::Gathered(_, entries) => entries.is_empty(),
             Entries::Histograms(_, entries) => entries.is_empty(),
+            Entries::Series(_, entries) => entries.is_empty(),
         }
     }
 
@@ -67,7 +71,19 @@ impl Snapshot {
         let key = |bytes: &[u8]| map.key.as_ref().map(|ty| decoder.value(ty, bytes));
         let entries = match &map.value {
             Held::Values(ty) => Entries::Values(values(map, ty, raw, decoder)),
-            Held::Gathered(aggregate) if aggregate.is_histogram() => {
+            Held::Gathered(Aggregate::Series(series)) => {
+                let one = |(bytes, value): (Vec<u8>, Vec<u8>)| {
+                    (parted(map.key.as_ref(), &bytes).0, Point::of(*series, loaded.per_cpu(&value)))
+                };
+                let all = series::of_keys(*series, raw.into_iter().map(one));
+                let mut entries: Keyed<Vec<Point>> =
+                    all.into_iter().map(|(bytes, points)| (key(&bytes), points)).collect();
+                // One without keys is there from the start.
+                entries.retain(|(key, points)| key.is_some() || !points.is_empty());
+                entries.sort_by(|a, b| a.0.cmp(&b.0));
+                Entries::Series(*series, entries)
+            }
+            Held::Gathered(aggregate) if aggregate.is_parted() => {
                 let histograms = histograms(map.key.as_ref(), loaded, raw);
                 let histograms = histograms.into_iter().map(|(bytes, ranges)| (key(&bytes), ranges));
                 Entries::Histograms(*aggregate, histograms.collect())
@@ -105,19 +121,23 @@ fn values(map: &Map, ty: &Type, raw: Raw, decoder: Decoder<'_>) -> Keyed<Value> 
     entries
 }
 
+/// A key, and the number of the range or of the place in the ring of intervals that stands behind it.
+fn parted(key_type: Option<&Type>, key: &[u8]) -> (Vec<u8>, u64) {
+    match key_type {
+        Some(ty) => {
+            let room = ty.room() as usize;
+            (key.get(..room).unwrap_or_default().to_vec(), word(key, room))
+        }
+        None => (Vec::new(), key.first_chunk().map_or(0, |bytes| u64::from(u32::from_ne_bytes(*bytes)))),
+    }
+}
+
 /// Histograms by key: the counts of their ranges, the one with the fewest values first.
 fn histograms(key_type: Option<&Type>, loaded: &LoadedMap, raw: Raw) -> Vec<(Vec<u8>, Ranges)> {
     let mut by_key: BTreeMap<Vec<u8>, Ranges> = BTreeMap::new();
     for (key, value) in raw {
         let count = loaded.per_cpu(&value).map(|part| word(part, 0)).fold(0, u64::wrapping_add);
-        let (key, range) = match key_type {
-            // The range stands behind the key.
-            Some(ty) => {
-                let room = ty.room() as usize;
-                (key.get(..room).unwrap_or_default().to_vec(), word(&key, room))
-            }
-            None => (Vec::new(), key.first_chunk().map_or(0, |bytes| u64::from(u32::from_ne_bytes(*bytes)))),
-        };
+        let (key, range) = parted(key_type, &key);
         let ranges = by_key.entry(key).or_default();
         if count > 0 {
             ranges.push((range, count));

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::histogram::{Range, without_gaps};
+use super::series::{self, Point};
 use super::snapshot::{Entries, Gathered, Snapshot};
 use super::value::{Value, escaped};
 use super::{Report, Shown, Sink};
@@ -108,6 +109,14 @@ fn map(map: &Snapshot, shown: Shown) -> Vec<u8> {
                 [name(map, key.as_ref()).as_slice(), b":\n", boxes.as_bytes(), b"\n"].concat()
             };
             shown.largest(entries).iter().flat_map(one).collect()
+        }
+        Entries::Series(series, entries) => {
+            let last = series::last(entries.iter().map(|(_, points)| points));
+            let one = |(key, points): &(Option<Value>, Vec<Point>)| {
+                let drawing = series::drawing(*series, points, last);
+                [name(map, key.as_ref()).as_slice(), b":\n", drawing.as_bytes(), b"\n"].concat()
+            };
+            entries.iter().flat_map(one).collect()
         }
     };
     text.extend(std::iter::repeat_n(b'\n', empty_lines));

@@ -1,15 +1,17 @@
 //! Maps as they travel.
 
-use synscope_bus::snapshot::{Entry, Held, Histogram, Map, Mean, Number, Snapshot, Value};
+use synscope_bus::snapshot::{Each, Entry, Held, Histogram, Map, Mean, Number, Series, Snapshot, Value};
 
 use super::probes::Curated;
 use crate::run::{self, Entries, Keyed};
-use crate::types::Aggregate;
+use crate::types::{self, Aggregate};
 
 /// Bytes that all maps of one batch take at most; NATS takes no message of more than 1 MiB.
 const BYTES_MAX: usize = 512 << 10;
 /// Bytes of an entry beside its texts: names of fields and numbers.
 const ENTRY: usize = 32;
+/// Bytes of a point of a series: three numbers.
+const POINT: usize = 27;
 
 /// How a trace's maps are told.
 #[derive(Debug, Default)]
@@ -49,6 +51,13 @@ fn told_map(map: &run::Snapshot, room: usize) -> Snapshot {
                 },
             )
         }
+        Entries::Series(series, entries) => {
+            let each = each(series.each);
+            let size = |told: &Series| POINT * told.values.len();
+            let told = |points: &Vec<run::Point>| told_series(*series, points);
+            let (interval_ns, intervals) = (series.interval, series.intervals);
+            fit(entries, room, told, size, |entries| Held::Series { interval_ns, intervals, each, entries })
+        }
     };
     Map { name: map.name.clone(), held, left_out }
 }
@@ -65,6 +74,22 @@ fn gathered(aggregate: Aggregate, entries: &Keyed<run::Gathered>, room: usize) -
         Aggregate::Max { .. } => fit(entries, room, number, |_| 0, |entries| Held::Max { entries }),
         _ => fit(entries, room, number, |_| 0, |entries| Held::Sum { entries }),
     }
+}
+
+fn each(of: types::Each) -> Each {
+    match of {
+        types::Each::Last => Each::Last,
+        types::Each::Sum => Each::Sum,
+        types::Each::Average => Each::Average,
+        types::Each::Min => Each::Min,
+        types::Each::Max => Each::Max,
+    }
+}
+
+fn told_series(series: types::Series, points: &[run::Point]) -> Series {
+    let point =
+        |point: &run::Point| (point.interval.saturating_mul(series.interval), Number(point.total), point.weight);
+    Series::new(points.iter().map(point))
 }
 
 fn histogram(ranges: &[(u64, u64)]) -> Histogram {

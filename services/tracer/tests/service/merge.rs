@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use synscope_bus::message::trace::{Ending, TraceState};
-use synscope_bus::snapshot::{Held, Merged, Snapshot, Value, merge};
+use synscope_bus::snapshot::{Each, Held, Merged, Snapshot, Value, merge};
 
 use crate::node::{Fleet, part, terms};
 
@@ -14,6 +14,7 @@ const SCRIPT: &str = r#"tracepoint:sched:sched_process_exit /comm == "merged"/ {
     @mean = avg(5);
     @sizes = hist(9);
     @last = comm;
+    @times[comm] = tseries(2, 10000d, 3, "sum");
 }"#;
 
 fn all(latest: &BTreeMap<String, Vec<Snapshot>>) -> Vec<Merged> {
@@ -68,6 +69,12 @@ async fn two_nodes_have_counted_what_both_saw() {
     let Held::Log2 { bits: 0, entries } = held("sizes") else { panic!("{merged:?}") };
     // 8 to 15 is the range behind those of 0, 1, 2 to 3 and 4 to 7.
     assert_eq!(entries[0].value.counts().collect::<Vec<_>>(), [(5, 14)]);
+    // Both are of the same interval, which began in 2024.
+    let Held::Series { each: Each::Sum, interval_ns: 864_000_000_000_000_000, entries, .. } = held("times") else {
+        panic!("{merged:?}")
+    };
+    let points: Vec<_> = entries[0].value.points().map(|(start, value, _)| (start, value.0)).collect();
+    assert_eq!(points, [(1_728_000_000_000_000_000, 28)]);
     let Held::Values { entries } = held("last") else { panic!("{merged:?}") };
     let text = || Value::Text("merged".into());
     assert_eq!(entries[0].value, BTreeMap::from([("node-a".into(), text()), ("node-b".into(), text())]));

@@ -1,10 +1,11 @@
 //! A trace's maps as they stand on one node, and put together over nodes.
 //!
 //! What each node gathered is kept in the form that can be added up exactly: an average as total and count, a histogram
-//! as the counts of its ranges. So the maps of several nodes, [merged](merge()) in any order and any grouping, are what
+//! as the counts of its ranges, a series by intervals of the time of day. So the maps of several nodes, [merged](merge()) in any order and any grouping, are what
 //! one node would have gathered that saw everything. Only plain values cannot be added up: they stand side by side.
 
 mod merge;
+mod series;
 mod value;
 
 use std::collections::BTreeMap;
@@ -94,7 +95,37 @@ pub enum Held<V> {
         /// Range 0 is all below `min`, range `n` begins at `min + (n - 1) * step`, the last is all from `max` on.
         entries: Vec<Entry<Histogram>>,
     },
+    /// Values over time: one for each of the last intervals.
+    Series {
+        /// Nanoseconds of an interval. Each begins where the time since 1970 is a multiple of them.
+        interval_ns: u64,
+        /// How many intervals are kept: those that count back from the last one of all entries.
+        intervals: u32,
+        /// What became of several values in one interval.
+        each: Each,
+        /// Series, by key.
+        entries: Vec<Entry<Series>>,
+    },
     /// Something that this reader does not know yet.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What becomes of several values in one interval of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Each {
+    /// The last one stays.
+    Last,
+    /// They are added up.
+    Sum,
+    /// Their average: a series has their sum, and how many they are.
+    Average,
+    /// The smallest stays.
+    Min,
+    /// The largest stays.
+    Max,
+    /// Something that this reader does not know yet: such series are not added up.
     #[serde(other)]
     Unknown,
 }
@@ -129,6 +160,19 @@ pub struct Histogram {
     pub counts: Vec<u64>,
 }
 
+/// What was gathered in each interval; intervals in which nothing was are not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Series {
+    /// When the intervals begin, in nanoseconds since 1970, ascending.
+    pub start_unix_ns: Vec<u64>,
+    /// The sum, or the one value that stays, of each of them.
+    pub values: Vec<Number>,
+    /// Of averages, how many values each is the sum of; of last values, when each came, in nanoseconds since 1970. Of
+    /// others, nothing that counts.
+    pub weights: Vec<u64>,
+}
+
 impl<V> Held<V> {
     /// How many entries there are.
     pub fn len(&self) -> usize {
@@ -138,6 +182,7 @@ impl<V> Held<V> {
             Self::Sum { entries } | Self::Min { entries } | Self::Max { entries } => entries.len(),
             Self::Average { entries } | Self::Stats { entries } => entries.len(),
             Self::Log2 { entries, .. } | Self::Linear { entries, .. } => entries.len(),
+            Self::Series { entries, .. } => entries.len(),
             Self::Unknown => 0,
         }
     }
