@@ -252,6 +252,37 @@ fn probes_and_types_are_listed() {
     assert_eq!((wrong.status.code(), error(&wrong).contains("nothing")), (Some(1), true));
 }
 
+/// Only probes in user space would be at one process, and there are none: a trace that ends with a process sees all.
+#[test]
+fn a_trace_that_ends_with_a_process_sees_others() {
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let script = "tracepoint:sched:sched_process_exec { @[comm] = count(); }";
+    let mut tracer = traced::ours();
+    tracer.extend(["-p".into(), other.id().to_string().into()]);
+    let written = traced::traced(&tracer, script, || {
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    });
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(written.contains("@[true]: "), "{written}");
+}
+
+#[test]
+fn what_the_kernel_has_is_told() {
+    let told = out(&trace(&["--info"]));
+    let (system, rest) = told.split_once("\n\nBuild\n").unwrap();
+    assert!(system.starts_with("System\n  OS: Linux ") && system.contains("\n  Arch: "), "{told}");
+    assert!(rest.starts_with(&format!("  version: {}\n", env!("CARGO_PKG_VERSION"))), "{told}");
+    let titles = ["Kernel helpers", "Kernel features", "Map types", "Probe types"];
+    assert!(titles.iter().all(|title| told.contains(&format!("\n\n{title}\n"))), "{told}");
+    // What every kernel has that the tracer runs on, and what is tried.
+    for feature in ["probe_read_kernel: yes", "btf: yes", "ringbuf: yes", "tracepoint: yes"] {
+        assert!(told.contains(&format!("  {feature}\n")), "{feature}: {told}");
+    }
+    let has_fentry = trace(&["--check", "-e", "fentry:tcp_v4_connect { }"]).status.success();
+    assert_eq!(told.contains("  fentry: yes\n"), has_fentry, "{told}");
+}
+
 #[test]
 fn a_dry_run_attaches_and_runs_nothing() {
     let ran = trace(&["--dry-run", "-e", r#"BEGIN { printf("begun\n"); } interval:s:1 { printf("hit\n"); }"#]);

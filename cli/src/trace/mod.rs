@@ -1,5 +1,6 @@
 //! `synscope trace`: bpftrace's command line, on one machine.
 
+mod info;
 mod listing;
 mod options;
 mod output;
@@ -34,6 +35,9 @@ const BROKEN_PIPE: u8 = 141;
 /// Does what the options say.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     without_effect(options);
+    if options.info {
+        return info::run();
+    }
     if options.list {
         return listing::run(options);
     }

@@ -67,6 +67,9 @@ pub(crate) struct Options {
     /// Shows the instructions that a script becomes.
     #[arg(long, group = "instead")]
     pub(crate) listing: bool,
+    /// Says what of this kernel is there for tracing, and ends.
+    #[arg(long, group = "instead")]
+    pub(crate) info: bool,
     /// No warnings.
     #[arg(long)]
     pub(crate) no_warnings: bool,

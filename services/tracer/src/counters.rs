@@ -35,9 +35,9 @@ const SOFTWARE: &[Known] = &[
     ("alignment-faults", 7, 1),
     ("bpf-output", 10, 1),
     ("context-switches", 3, 1_000),
-    ("cpu", 0, 1_000_000),
     ("cpu-clock", 0, 1_000_000),
     ("cpu-migrations", 4, 1),
+    ("cpu", 0, 1_000_000),
     ("cs", 3, 1_000),
     ("dummy", 9, 1),
     ("emulation-faults", 8, 1),
@@ -52,7 +52,7 @@ fn known(provider: Provider) -> &'static [Known] {
     if provider == Provider::Hardware { HARDWARE } else { SOFTWARE }
 }
 
-/// All names of events of a kind, sorted.
+/// All names of events of a kind, in the order in which bpftrace lists them: sorted with the colon behind them.
 pub(crate) fn names(provider: Provider) -> impl Iterator<Item = &'static str> {
     known(provider).iter().map(|(name, ..)| *name)
 }

@@ -20,6 +20,7 @@ pub mod diagnostic;
 pub mod format;
 mod functions;
 mod helper;
+pub mod info;
 pub mod lex;
 pub mod list;
 pub mod load;
