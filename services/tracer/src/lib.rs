@@ -4,7 +4,7 @@
 //! ([`render`]) or as JSON ([`diagnostic::Diagnostic::located`]). Types and the kernel come later.
 //!
 //! The language is that of bpftrace 0.23. Read as well: from 0.24 booleans, durations, ranges, `&$x`, probes in lower
-//! case, `interval:1s`, `rawtracepoint:module:event`; and of C `typedef`, macros with parameters, `#if`, types of
+//! case, `interval:1s`, `tseries`, `rawtracepoint:module:event`; and of C `typedef`, macros with parameters, `#if`, types of
 //! several words such as `unsigned long`. Refused: functions of a script's own (`fn`), and calls that change what they
 //! watch ([`words::Function::refusal`]).
 #![deny(unsafe_code)]

@@ -110,6 +110,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("probe_inline", "a probe is at functions, not at copies of them"),
     ("str_trunc_trailer", "texts that are cut end where they are cut"),
     ("symbol_source", "user-space symbols are not read"),
+    ("unstable_tseries", "`tseries` is there in any case"),
     ("use_blazesym", "symbols are read from /proc/kallsyms"),
 ];
 

@@ -288,6 +288,7 @@ pub const SETTINGS: &[&str] = &[
     "stack_mode",
     "str_trunc_trailer",
     "symbol_source",
+    "unstable_tseries",
     "use_blazesym",
 ];
 
