@@ -1,16 +1,18 @@
 //! The benchmarks: each figure of the datapath and the analyzer beside the least that a program of the same purpose
-//! costs, measured in the same run. `cargo xtask bench` builds and starts this.
+//! costs, and the tracer's beside bpftrace's, measured in the same run. `cargo xtask bench` builds and starts this.
 
 #![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
 
 mod allocations;
 mod document;
 mod edges;
+mod fleet;
 mod floor;
 mod iterator;
 mod netns;
 mod noise;
 mod packets;
+mod program;
 mod raw;
 mod recorded;
 mod records;
@@ -20,6 +22,7 @@ mod samples;
 mod server;
 mod stream;
 mod sweep;
+mod tracer;
 mod traffic;
 
 use std::path::PathBuf;
@@ -56,7 +59,7 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
     Group { name: "ring", rows: ring::rows },
@@ -65,6 +68,7 @@ const GROUPS: [Group; 8] = [
     Group { name: "traffic", rows: |_full| traffic::rows() },
     Group { name: "analyzer", rows: |_full| edges::rows() },
     Group { name: "noise", rows: noise::rows },
+    Group { name: "tracer", rows: |_full| tracer::rows() },
 ];
 
 fn main() -> ExitCode {

@@ -14,6 +14,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         "the bench makes network namespaces and loads kernel programs: run it as root"
     );
     leftovers::remove()?;
+    // The tracer is measured as the program that people run.
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--locked", "--quiet", "--package", "synscope-cli"])
+        .current_dir(root())
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "the command line does not build: {built}");
     let measured = Command::new("cargo")
         .args(["run", "--release", "--locked", "--quiet", "--package", "synscope-bench", "--"])
         .args(arguments)
