@@ -2,10 +2,13 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
+use crate::apt::checked;
 use crate::ebpf::root;
+use crate::ignored::{self, BPFTRACE};
 use crate::leftovers;
+use crate::test::ended;
 
 /// Builds and measures; the bench's exit status.
 pub(crate) fn run(arguments: &[String]) -> Result<u8> {
@@ -14,18 +17,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         "the bench makes network namespaces and loads kernel programs: run it as root"
     );
     leftovers::remove()?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(root());
+        command
+    };
     // The tracer is measured as the program that people run.
-    let built = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--quiet", "--package", "synscope-cli"])
-        .current_dir(root())
-        .status()
-        .context("cannot run cargo")?;
-    ensure!(built.success(), "the command line does not build: {built}");
-    let measured = Command::new("cargo")
-        .args(["run", "--release", "--locked", "--quiet", "--package", "synscope-bench", "--"])
-        .args(arguments)
-        .current_dir(root())
-        .status()
-        .context("cannot run cargo")?;
-    Ok(measured.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    checked(&mut cargo(&["build", "--release", "--locked", "--quiet", "--package", "synscope-cli"]))?;
+    let mut bench = cargo(&["run", "--release", "--locked", "--quiet", "--package", "synscope-bench", "--"]);
+    match ignored::bpftrace() {
+        Ok(command) => drop(bench.env(BPFTRACE, command)),
+        // The group that needs it says so too, if it is asked for.
+        Err(error) => eprintln!("bench: no bpftrace: {error:#}"),
+    }
+    ended(bench.args(arguments))
 }
