@@ -194,5 +194,6 @@ pub fn number(name: &str, value: u64, baseline: Option<u64>, unit: &str, node: O
         baseline: baseline.map(float),
         unit: unit.to_owned(),
         node: node.map(str::to_owned),
+        measured: None,
     }
 }

@@ -22,7 +22,8 @@ use synscope_bus::{
         edge::{EdgeBatch, EdgeBucket},
         flow::{FlowBatch, FlowEvent, FlowKind, Vantage, Verdict},
         incident::{
-            Advice, Cause, Change, Evidence, Finding, Fix, Incident, Point, Recurrence, Sizing, Spike, State, Step,
+            Advice, Cause, Change, Evidence, Finding, Fix, Incident, Measured, Point, ProbeOutcome, ProbeRun,
+            Recurrence, Sizing, Spike, State, Step,
         },
         signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
         trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState},
@@ -154,6 +155,12 @@ fn incident() -> Incident {
                 baseline: Some(0.0),
                 unit: "1".into(),
                 node: Some("node-a".into()),
+                measured: Some(Measured {
+                    probe: "drops".into(),
+                    trace: "i-1-65536000".into(),
+                    from_unix_ns: TIME,
+                    to_unix_ns: TIME + 9_000_000_000,
+                }),
             }],
             evidence_against: vec![],
         }],
@@ -174,6 +181,20 @@ fn incident() -> Incident {
             table_per_mille: Some(977),
         }],
         timeline: vec![Step { time_unix_ns: TIME, state: State::Open, what: "found".into() }],
+        probes: vec![ProbeRun {
+            trace: "i-1-65536000".into(),
+            probe: "drops".into(),
+            why: "no cause is confirmed".into(),
+            from_unix_ns: TIME,
+            until_unix_ns: TIME + 9_000_000_000,
+            nodes: [
+                ("node-a", ProbeOutcome::Observed { from_unix_ns: TIME, to_unix_ns: TIME + 9_000_000_000, spikes: 1 }),
+                ("node-b", ProbeOutcome::NotObserved { reason: "no tracer answers".into() }),
+                ("node-c", ProbeOutcome::Running),
+            ]
+            .map(|(node, outcome)| (node.to_owned(), outcome))
+            .into(),
+        }],
     }
 }
 
@@ -344,11 +365,12 @@ where
     assert_eq!(rmp_serde::from_slice::<M>(&[0x80]).unwrap(), M::default());
 }
 
-/// Adds a field to each map that is a struct; maps from name to number are data.
+/// Adds a field to each map that is a struct; maps from name to number, and by node, are data.
 fn add_unknown(value: &mut Value) {
     match value {
         Value::Map(fields) => {
-            let is_data = fields.iter().all(|(key, _)| key.as_str() == Some("E2BIG") || key.as_str() == Some("reason"));
+            let is_name = |key: &str| key == "E2BIG" || key == "reason" || key.starts_with("node-");
+            let is_data = fields.iter().all(|(key, _)| key.as_str().is_some_and(is_name));
             for (_, value) in fields.iter_mut() {
                 add_unknown(value);
             }

@@ -1,5 +1,7 @@
 //! What was found, why, and what became of it.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +100,20 @@ pub enum Finding {
     Unknown,
 }
 
+/// Which curated probe measured a number, and when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Measured {
+    /// The probe's name, such as `drops`.
+    pub probe: String,
+    /// The trace that ran it.
+    pub trace: String,
+    /// Its first reading, Unix ns UTC, by the node's clock.
+    pub from_unix_ns: u64,
+    /// Its last reading, Unix ns UTC.
+    pub to_unix_ns: u64,
+}
+
 /// One number for or against a cause.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -112,6 +128,8 @@ pub struct Evidence {
     pub unit: String,
     /// Where it was measured; none when the whole fleet is meant.
     pub node: Option<String>,
+    /// The probe that measured it; none of what is always measured.
+    pub measured: Option<Measured>,
 }
 
 /// A cause that was weighed.
@@ -255,6 +273,50 @@ pub struct Step {
     pub what: String,
 }
 
+/// What became of a probe on one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ProbeOutcome {
+    /// It was asked for, and has not ended yet.
+    Running,
+    /// It watched.
+    Observed {
+        /// Its first reading, Unix ns UTC, by the node's clock.
+        from_unix_ns: u64,
+        /// Its last reading, Unix ns UTC.
+        to_unix_ns: u64,
+        /// The incident's spikes that it covered: with none of them it says nothing.
+        spikes: u32,
+    },
+    /// It says nothing, and why.
+    NotObserved {
+        /// Why, for people.
+        reason: String,
+    },
+    /// An outcome that this reader does not know yet.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// A curated probe that the analyzer started because of the incident.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ProbeRun {
+    /// The trace, the same on all its nodes.
+    pub trace: String,
+    /// The probe's name, such as `drops`.
+    pub probe: String,
+    /// What it was to tell, in a sentence.
+    pub why: String,
+    /// When it was asked for, Unix ns UTC.
+    pub from_unix_ns: u64,
+    /// When it was to end at the latest, Unix ns UTC.
+    pub until_unix_ns: u64,
+    /// What became of it, by node.
+    pub nodes: BTreeMap<String, ProbeOutcome>,
+}
+
 /// One incident as it stands now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -296,6 +358,8 @@ pub struct Incident {
     pub series: Vec<Point>,
     /// What happened so far, oldest first, at most 64.
     pub timeline: Vec<Step>,
+    /// Probes that were started because of it, oldest first, at most 8.
+    pub probes: Vec<ProbeRun>,
 }
 
 impl Message for Incident {
