@@ -1,8 +1,9 @@
 //! What a cause is judged by: one edge's spikes, both ends' views, and the nodes.
 
-use synscope_bus::message::incident::{Cause, Evidence, Finding, Spike};
+use synscope_bus::message::incident::{Cause, Evidence, Finding, Measured, Spike};
 
 use crate::nodes::{Counter, Moved, Nodes};
+use crate::probe::{Counted, Kind, Seen};
 use crate::words::duration;
 
 /// An edge as one vantage sees it.
@@ -155,6 +156,26 @@ impl Case<'_> {
         self.nodes.moved(node, counter, self.spikes)
     }
 
+    /// What a probe saw on a node beside the spikes, or why that says nothing; none where it never ran.
+    pub fn seen(&self, kind: Kind, node: &str) -> Option<Result<Seen, String>> {
+        self.nodes.seen(kind, node, self.spikes)
+    }
+
+    /// Connections that a reset ended, or else SYNs that were lost, in the part of the spikes that a probe covered.
+    pub fn suffered_in(&self, seen: &Seen) -> u64 {
+        let Some(view) = self.client.as_ref().or(self.server.as_ref()) else { return 0 };
+        let is_refusal = self.pattern() == Pattern::Refusal;
+        let of = |spike: &Spike| {
+            if is_refusal { spike.reset } else { spike.retries + spike.failed.saturating_sub(spike.reset) }
+        };
+        view.spikes
+            .iter()
+            .zip(&seen.covered_per_mille)
+            .map(|(spike, share)| of(spike) * share)
+            .sum::<u64>()
+            .div_ceil(1000)
+    }
+
     /// A cause that needs a source that could not be read.
     pub fn not_observed(&self, name: &str, node: Option<&str>, source: &str) -> Cause {
         let apart = self.apart.iter().map(|(node, apart)| {
@@ -182,6 +203,12 @@ pub fn cause(name: &str, node: Option<&str>) -> Cause {
 pub fn counted(counter: Counter, moved: Moved, node: &str) -> Evidence {
     let within = moved.netns.map(|netns| format!(" in the network namespace {netns}")).unwrap_or_default();
     number(&format!("{}{within}", counter.name()), moved.inside, Some(moved.outside), counter.unit(), Some(node))
+}
+
+/// What a probe counted, as evidence.
+pub fn probed(name: &str, counted: Counted, seen: &Seen) -> Evidence {
+    let measured: Option<Measured> = Some(seen.measured.clone());
+    Evidence { measured, ..number(name, counted.inside, Some(counted.outside), "1", Some(&seen.node)) }
 }
 
 /// A number as evidence.

@@ -145,7 +145,11 @@ impl Edge {
             at_ends.push(node.to_string());
         }
         self.looked = looked;
+        let name_of = |view: &Option<View>| view.as_ref().map(|view| view.node.clone());
         Some(Found {
+            pattern: case.pattern(),
+            client: name_of(&case.client),
+            server: name_of(&case.server),
             edge: name.to_owned(),
             vantage: *vantage,
             nodes: at_ends,
@@ -153,6 +157,17 @@ impl Edge {
             normal_ns: series.normal_ns(),
             spikes,
         })
+    }
+
+    /// There is other evidence now: what was found may be another.
+    pub(crate) fn reconsider(&mut self) {
+        (self.is_stale, self.looked, self.wait_until_unix_ns) = (true, Looked::default(), 0);
+    }
+
+    /// Its latest spike, complete or not.
+    pub(crate) fn latest_spike(&self) -> Option<Spike> {
+        let last = self.views.iter().filter_map(|seen| spikes(&seen.series).pop());
+        last.max_by_key(|spike| (spike.end_unix_ns, suffering(spike)))
     }
 
     /// Whether enough connections succeeded to know what is normal.

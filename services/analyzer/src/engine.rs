@@ -9,11 +9,13 @@ use indexmap::IndexMap;
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::NodeSignals;
+use synscope_bus::message::trace::TraceBatch;
 
 use crate::edge::{Edge, Taken};
 use crate::incident::{Found, Tracked};
 use crate::nodes::Nodes;
 use crate::picture::picture;
+use crate::probe::{Request, Running};
 use crate::recurrence;
 use crate::scale::Scale;
 
@@ -43,17 +45,20 @@ pub struct Refused {
     pub signals: u64,
     /// Incidents beyond the bound.
     pub incidents: u64,
+    /// Probes that there was no turn for.
+    pub probes: u64,
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { buckets, late, early, signals, incidents } = self;
+        let Self { buckets, late, early, signals, incidents, probes } = self;
         let counts = [
             (buckets, "buckets of more edges than are remembered"),
             (late, "parts of buckets that came more than a day late"),
             (early, "messages of a time more than a day ahead"),
             (signals, "readings of more nodes than are remembered"),
             (incidents, "incidents more than are remembered"),
+            (probes, "probes more than are started at once, or in an hour"),
         ];
         let told: Vec<String> =
             counts.iter().filter(|(count, _)| **count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -77,10 +82,15 @@ pub struct Engine {
     retired_unix_ns: u64,
     /// Incidents that are forgotten, until someone asks.
     gone: Vec<String>,
+    /// Whether probes may be asked for.
+    may_probe: bool,
+    running: Running,
+    /// Probes that are to be started, until someone asks.
+    requests: Vec<Request>,
 }
 
 impl Engine {
-    /// Knows nothing yet.
+    /// Knows nothing yet, and asks for no probes.
     pub fn new(scale: Scale) -> Self {
         Self {
             scale,
@@ -92,7 +102,15 @@ impl Engine {
             now_unix_ns: u64::MAX,
             retired_unix_ns: 0,
             gone: Vec::new(),
+            may_probe: false,
+            running: Running::default(),
+            requests: Vec::new(),
         }
+    }
+
+    /// May ask for probes from now on.
+    pub const fn permit_probes(&mut self) {
+        self.may_probe = true;
     }
 
     /// Goes on with incidents that were known before a restart.
@@ -154,6 +172,21 @@ impl Engine {
         self.nodes.add(signals, stored_unix_ns);
     }
 
+    /// Takes what a probe that was asked for tells from one node; what nobody asked for changes nothing.
+    pub fn trace(&mut self, batch: &TraceBatch) {
+        self.running.take(batch);
+    }
+
+    /// A probe that was asked for does not run on a node, or not any more.
+    pub fn no_trace(&mut self, trace: &str, node: &str, why: &str) {
+        self.running.break_off(trace, node, why);
+    }
+
+    /// Probes that are to be started now, since the last time.
+    pub fn requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
     /// What is later would make all that is right look older than anything that is remembered.
     const fn latest_taken(&self) -> u64 {
         self.now_unix_ns.saturating_add(self.scale.memory_ns)
@@ -163,6 +196,7 @@ impl Engine {
     pub fn tick(&mut self, now_unix_ns: u64) -> Vec<Incident> {
         self.now_unix_ns = now_unix_ns;
         self.retire(now_unix_ns);
+        self.finish_probes(now_unix_ns);
         let mut found = Vec::new();
         let known = |name: &String| self.incidents.iter().any(|known| known.has(name));
         for (name, edge) in &mut self.edges {
@@ -174,6 +208,9 @@ impl Engine {
         found.sort_by(|a: &Found, b: &Found| a.edge.cmp(&b.edge));
         for found in found {
             self.file(found);
+        }
+        if self.may_probe {
+            self.ask(now_unix_ns);
         }
         let Self { nodes, scale, edges, incidents, .. } = self;
         let level = recurrence::level(incidents.iter_mut().filter_map(|known| known.gather(scale)));
@@ -193,6 +230,36 @@ impl Engine {
             Some(incident)
         });
         told.collect()
+    }
+
+    /// Takes what the probes saw that have ended by now, and has their incidents weighed again.
+    fn finish_probes(&mut self, now_unix_ns: u64) {
+        for finished in self.running.finished(now_unix_ns) {
+            finished.watches.into_iter().for_each(|watch| self.nodes.add_watch(watch));
+            let of = self.incidents.iter_mut().find(|known| known.incident().id == finished.incident);
+            let Some(known) = of else { continue };
+            known.reconsider(&self.nodes);
+            for edge in &known.incident().edges {
+                if let Some(edge) = self.edges.get_mut(edge) {
+                    edge.reconsider();
+                }
+            }
+        }
+    }
+
+    /// Asks for the probes that it is time for.
+    fn ask(&mut self, now_unix_ns: u64) {
+        for known in &mut self.incidents {
+            if self.running.has(&known.incident().id) {
+                continue;
+            }
+            let latest = |edge: &str| self.edges.get(edge)?.latest_spike();
+            let wanted = known.wants_probe(latest, &self.scale, now_unix_ns);
+            if let Some(request) = wanted.filter(|request| self.running.admit(request, &self.scale)) {
+                known.note_probe(&request);
+                self.requests.push(request);
+            }
+        }
     }
 
     /// Into the incident that its edge is part of, else into one that suffers from the same; an edge is in one.
@@ -252,7 +319,7 @@ impl Engine {
 
     /// What there was no room for.
     pub const fn refused(&self) -> Refused {
-        Refused { signals: self.nodes.refused(), ..self.refused }
+        Refused { signals: self.nodes.refused(), probes: self.running.denied_count(), ..self.refused }
     }
 }
 
@@ -275,6 +342,9 @@ mod tests {
             nodes: vec!["node-a".to_owned()],
             spikes: starts.iter().map(spike).collect(),
             normal_ns: None,
+            pattern: crate::case::Pattern::Loss,
+            client: None,
+            server: None,
             verdict: Verdict { causes: vec![cause], ..Verdict::default() },
         }
     }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::{Change, Finding, Incident, Point, Recurrence, Spike, State, Step};
 
+use crate::case::Pattern;
 use crate::causes::{Verdict, kind};
 use crate::fix::fix;
 use crate::nodes::Nodes;
+use crate::probe::{self, Request};
 use crate::recurrence::{self, Rhythm};
 use crate::scale::Scale;
 use crate::spikes::suffering;
@@ -39,6 +41,12 @@ pub struct Found {
     pub spikes: Vec<Spike>,
     /// Its usual median, ns.
     pub normal_ns: Option<u64>,
+    /// Whether its connections are refused, lost or delayed.
+    pub pattern: Pattern,
+    /// The client's node; none where no agent was there, or its clock is too far off.
+    pub client: Option<String>,
+    /// The server's node, as well.
+    pub server: Option<String>,
     /// Its causes.
     pub verdict: Verdict,
 }
@@ -64,6 +72,8 @@ pub struct Tracked {
     is_taken: bool,
     /// Its spikes are others than those it was diagnosed by.
     is_fresh: bool,
+    /// There is other evidence for the same spikes.
+    is_reconsidered: bool,
     /// What was told last, without its picture.
     told: Option<Incident>,
 }
@@ -80,19 +90,23 @@ impl Tracked {
             rhythm: None,
             is_taken: true,
             is_fresh: false,
+            is_reconsidered: false,
             told: None,
         }
     }
 
     /// One that was known before a restart.
-    pub fn restored(incident: Incident) -> Self {
+    pub fn restored(mut incident: Incident) -> Self {
+        let told = Some(Incident { series: Vec::new(), ..incident.clone() });
+        probe::note_restart(&mut incident);
         Self {
-            told: Some(Incident { series: Vec::new(), ..incident.clone() }),
+            told,
             incident,
             edges: BTreeMap::new(),
             rhythm: None,
             is_taken: false,
             is_fresh: false,
+            is_reconsidered: false,
         }
     }
 
@@ -176,6 +190,7 @@ impl Tracked {
         incident.edges.truncate(EDGES_MAX);
         let before = if is_replaced { &[] } else { incident.spikes.as_slice() };
         let spikes = joined(before, &lead.spikes);
+        self.is_fresh |= std::mem::take(&mut self.is_reconsidered);
         if spikes != incident.spikes {
             incident.last_seen_unix_ns = last.max(incident.last_seen_unix_ns);
             incident.spikes = spikes;
@@ -214,7 +229,31 @@ impl Tracked {
         self.edges.values().max_by_key(|found| found.hit_per_mille())
     }
 
+    /// A probe that may confirm, exclude or locate what is suspected, if it is time for one; `latest` is an edge's latest
+    /// spike.
+    pub fn wants_probe(
+        &self,
+        latest: impl FnOnce(&str) -> Option<Spike>,
+        scale: &Scale,
+        now_unix_ns: u64,
+    ) -> Option<Request> {
+        probe::wanted(&self.incident, self.lead()?, latest, scale, now_unix_ns)
+    }
+
+    /// Notes a probe that was asked for.
+    pub fn note_probe(&mut self, request: &Request) {
+        probe::note(&mut self.incident, request);
+    }
+
+    /// A probe has ended: notes what became of it, and weighs again.
+    pub fn reconsider(&mut self, nodes: &Nodes) {
+        probe::note_outcomes(&mut self.incident, nodes);
+        self.is_reconsidered = true;
+    }
+
     fn diagnose(&mut self, nodes: &Nodes, level: f64) {
+        // How many spikes a probe covered is known only once they are complete.
+        probe::note_outcomes(&mut self.incident, nodes);
         let Some(lead) = self.lead().cloned() else { return };
         let incident = &mut self.incident;
         if !matches!(incident.state, State::Open | State::Reopened) {

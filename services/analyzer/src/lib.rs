@@ -18,6 +18,7 @@ pub mod incident;
 pub mod nodes;
 mod normal;
 mod picture;
+pub mod probe;
 pub mod random;
 pub mod recording;
 pub mod recurrence;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use synscope_bus::clock::ClockOffset;
-use synscope_bus::message::incident::Spike;
+use synscope_bus::message::incident::{ProbeOutcome, Spike};
 use synscope_bus::message::signal::NodeSignals;
 
+use crate::probe::{Kind, Seen, Seens, Watch};
 use crate::scale::Scale;
 use crate::signals::Node;
 pub use crate::signals::{Counter, Fill};
@@ -14,7 +15,7 @@ use crate::track::Track;
 /// Nodes that are remembered.
 const NODES_MAX: usize = 10_000;
 /// A counter is read once a second or so: what moved in a spike may be seen a little later. ns
-const SLACK_NS: u64 = 1_000_000_000;
+pub(crate) const SLACK_NS: u64 = 1_000_000_000;
 /// A SYN that was refused comes again after a second at the earliest (RFC 6298), so within that time each is another's. ns
 const RTO_NS: u64 = 1_000_000_000;
 /// Clocks that are nearer to each other than that are not told apart: messages take time as well. ns
@@ -63,13 +64,14 @@ pub struct Nodes {
     scale: Scale,
     known: BTreeMap<String, Node>,
     clocks: BTreeMap<String, ClockOffset>,
+    seens: Seens,
     refused: u64,
 }
 
 impl Nodes {
     /// None yet.
-    pub const fn new(scale: Scale) -> Self {
-        Self { scale, known: BTreeMap::new(), clocks: BTreeMap::new(), refused: 0 }
+    pub fn new(scale: Scale) -> Self {
+        Self { scale, known: BTreeMap::new(), clocks: BTreeMap::new(), seens: Seens::default(), refused: 0 }
     }
 
     /// Takes one reading, late or in order; `stored_unix_ns` is when the server had it, by its clock. One of a time that is
@@ -93,6 +95,22 @@ impl Nodes {
         let since = now_unix_ns.saturating_sub(self.scale.memory_ns);
         self.known.retain(|_, node| node.latest_unix_ns() >= since);
         self.clocks.retain(|node, _| self.known.contains_key(node));
+        self.seens.retire(since);
+    }
+
+    /// Takes what a probe saw on a node, once it has ended.
+    pub(crate) fn add_watch(&mut self, watch: Watch) {
+        self.seens.add(watch);
+    }
+
+    /// What a probe saw on a node beside these spikes, or why that says nothing; none where it never ran.
+    pub fn seen(&self, kind: Kind, node: &str, spikes: &[Spike]) -> Option<Result<Seen, String>> {
+        self.seens.of(kind, node, spikes, &self.scale)
+    }
+
+    /// What became of a trace on a node; none where that is not remembered.
+    pub(crate) fn outcome(&self, trace: &str, node: &str, spikes: &[Spike]) -> Option<ProbeOutcome> {
+        self.seens.outcome(trace, node, spikes, &self.scale)
     }
 
     /// How far a node's clock is from another's, ns, where it is so far that their seconds cannot be compared: half a

@@ -12,6 +12,7 @@ mod delay;
 mod listen_overflow;
 mod nf_conntrack_full;
 mod no_answer;
+mod node_drops;
 mod path_loss;
 mod slow_server;
 
@@ -22,7 +23,7 @@ use crate::case::Case;
 type Room = fn(&Case<'_>) -> Vec<Cause>;
 
 /// All rooms. Those that look at one place come before those that say it was none of these.
-const ROOMS: [Room; 10] = [
+const ROOMS: [Room; 11] = [
     ct_full::weigh,
     nf_conntrack_full::weigh,
     listen_overflow::weigh,
@@ -33,6 +34,7 @@ const ROOMS: [Room; 10] = [
     delay::weigh,
     cpu_saturation::weigh,
     cilium_ct_full::weigh,
+    node_drops::weigh,
 ];
 
 /// What was found about each cause.

@@ -1,10 +1,11 @@
 //! SYNs come to the server's node, and nothing there answers: the pod is gone, hangs, or drops them.
 //!
 //! Necessary: handshakes fail on the server's own node, as many as on the client's. Against: anything on that node that is
-//! known to have dropped them.
+//! known to have dropped them, by its counters or by what the probe `drops` saw of a spike.
 
 use synscope_bus::message::incident::{Cause, Finding};
 
+use super::node_drops;
 use super::path_loss::{LOCAL, SILENCE, local_drops};
 use crate::case::{Case, Pattern, View, cause, number};
 
@@ -37,6 +38,15 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         found.finding = Finding::Refuted;
         found.summary = "drops on the nodes themselves explain why nothing answered".to_owned();
         found.evidence_against = drops;
+    } else if let Some((_, drops)) = node_drops::suspects(case).into_iter().find(|(suspect, _)| suspect == node) {
+        found.finding = Finding::Correlated;
+        found.score = 0.5;
+        found.summary = format!(
+            "the SYNs of {} connections came to the server's node, and nothing answered, or its kernel dropped them (see node-drops)",
+            server.failed()
+        );
+        found.evidence_for = numbers;
+        found.evidence_against = drops;
     } else {
         found.finding = Finding::Confirmed;
         found.score = 0.92;
@@ -45,6 +55,10 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
             server.failed()
         );
         found.evidence_for = numbers;
+        if let Some(numbers) = node_drops::acquittal(case, &[node]) {
+            found.score = 0.95;
+            found.evidence_for.extend(numbers);
+        }
     }
     vec![found]
 }

@@ -1,10 +1,12 @@
 //! SYNs are lost on the way between the nodes.
 //!
 //! Necessary: the client sends SYNs again, and the server's node does not see them come twice. Against: anything on
-//! either node that dropped them; where that was not observed, nothing is confirmed.
+//! either node that dropped them; where that was not observed, nothing is confirmed. Where the probe `drops` saw a spike,
+//! what the kernels dropped for any reason counts as well.
 
 use synscope_bus::message::incident::{Cause, Evidence, Finding};
 
+use super::node_drops;
 use crate::case::{Case, Pattern, cause, counted, number};
 use crate::nodes::Counter;
 
@@ -48,17 +50,34 @@ pub(super) fn weigh(case: &Case<'_>) -> Vec<Cause> {
         found.finding = Finding::Refuted;
         found.summary = "drops on the nodes themselves explain the SYNs sent again".to_owned();
         found.evidence_against = local;
-    } else if twice * 5 > again {
+        return vec![found];
+    }
+    if twice * 5 > again {
         found.finding = Finding::Refuted;
         found.summary = "the SYNs came to the server's node each time: they were not lost before it".to_owned();
         found.evidence_against = vec![sent_again, came_twice];
-    } else {
-        found.finding = Finding::Confirmed;
-        found.score = 0.93;
-        found.summary = format!(
-            "{again} SYNs were sent again or never answered, {twice} of them came to the server's node all the same, and neither node dropped any"
-        );
-        found.evidence_for = vec![sent_again, came_twice];
+        return vec![found];
+    }
+    found.evidence_for = vec![sent_again, came_twice];
+    let said = format!(
+        "{again} SYNs were sent again or never answered, {twice} of them came to the server's node all the same"
+    );
+    let suspects = node_drops::suspects(case);
+    if !suspects.is_empty() {
+        let (nodes, drops): (Vec<String>, Vec<Vec<Evidence>>) = suspects.into_iter().unzip();
+        found.finding = Finding::Correlated;
+        found.score = 0.5;
+        found.summary =
+            format!("{said}; they were lost between the nodes, or dropped on {} (see node-drops)", nodes.join(" and "));
+        found.evidence_against = drops.concat();
+        return vec![found];
+    }
+    found.finding = Finding::Confirmed;
+    found.score = 0.93;
+    found.summary = format!("{said}, and neither node dropped any");
+    if let Some(numbers) = node_drops::acquittal(case, &case.nodes_at_ends()) {
+        found.score = 0.96;
+        found.evidence_for.extend(numbers);
     }
     vec![found]
 }

@@ -8,7 +8,9 @@ mod late;
 mod life;
 mod long;
 mod outage;
+mod probes;
 mod retirement;
+mod tracing;
 mod world;
 
 use synscope_bus::message::incident::{Finding, Incident, Recurrence};

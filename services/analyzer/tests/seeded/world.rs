@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use synscope_analyzer::engine::Engine;
+use synscope_analyzer::probe::Request;
 use synscope_analyzer::random::Random;
 use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
@@ -13,6 +14,7 @@ use synscope_bus::message::signal::{
 };
 
 pub(crate) use crate::faults::{After, Decoy, Fault, Way};
+use crate::tracing::{Tracers, Tracing};
 
 pub(crate) const S: u64 = 1_000_000_000;
 const MS: u64 = 1_000_000;
@@ -43,6 +45,8 @@ pub(crate) struct World {
     pub(crate) ahead_s: u64,
     /// The table grows after so many spikes, and then …
     pub(crate) fixed: Option<(u64, After)>,
+    /// What the nodes' tracers do.
+    pub(crate) tracing: Tracing,
 }
 
 /// Second of a run in whose bucket the clocks are ahead.
@@ -81,6 +85,7 @@ impl World {
             way: Way::Straight,
             ahead_s: 0,
             fixed: None,
+            tracing: Tracing::Off,
         }
     }
 
@@ -107,7 +112,17 @@ impl World {
 
     /// The same, beginning with these incidents.
     pub(crate) fn play_after(&self, known: impl IntoIterator<Item = Incident>) -> Vec<Incident> {
+        self.play_all(known).0
+    }
+
+    /// Plays it with the tracers; also the probes that were asked for.
+    pub(crate) fn play_traced(&self) -> (Vec<Incident>, Vec<Request>) {
+        self.play_all([])
+    }
+
+    fn play_all(&self, known: impl IntoIterator<Item = Incident>) -> (Vec<Incident>, Vec<Request>) {
         let mut engine = Engine::new(Scale::new(1.0));
+        let mut tracers = Tracers::new(self.tracing, &mut engine);
         engine.restore(known);
         let mut random = Random(self.seed.wrapping_mul(0x1234_5678_9abc_def1) + 1);
         let mut counters: BTreeMap<&str, Counters> =
@@ -161,11 +176,13 @@ impl World {
             for reading in signals.remove(&second).into_iter().flatten() {
                 engine.signals(&reading, now);
             }
+            tracers.second(&mut engine, now, spiking);
             if second % BUCKET_S == 0 {
                 told.extend(engine.tick(now));
+                tracers.start(&mut engine);
             }
         }
-        told
+        (told, tracers.asked)
     }
 
     /// Jitter of a few seconds, the same for all that looks at one cycle.
