@@ -1,7 +1,6 @@
 //! From edges and signals to incidents: what recurs, why, why not something else, and what to do.
 //!
-//! Everything here is a function of what was read and of the time that is given: no clocks, no network. The service
-//! around it is in `main.rs`.
+//! Everything but `service` is a function of what was read and of the time that is given: no clocks, no network.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -25,6 +24,7 @@ pub mod recurrence;
 mod said;
 pub mod scale;
 pub mod series;
+pub mod service;
 mod signals;
 pub mod spikes;
 mod track;

@@ -1,19 +1,16 @@
 //! The analyzer service.
 
-mod service;
-
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
+use synscope_analyzer::service::{self, Settings};
 use synscope_bus::command::Answers;
 use synscope_bus::configuration;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::subject::{NodeId, ServiceName};
 use synscope_bus::telemetry;
-
-use service::Settings;
 
 /// Finds what recurs in the fleet's latencies, and why.
 #[derive(Parser)]

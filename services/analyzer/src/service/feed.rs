@@ -2,16 +2,27 @@
 
 use synscope_bus::inbox::Inbox;
 use synscope_bus::life::Life;
-use synscope_bus::message::{Message, edge::EdgeBatch, signal::NodeSignals};
+use synscope_bus::message::{Message, edge::EdgeBatch, signal::NodeSignals, trace::TraceBatch};
 use synscope_bus::reader::{Reader, Told};
 use synscope_bus::streams::Stream;
 use tokio::sync::mpsc;
 
-/// What comes from the streams.
+/// What comes from the streams, and from probes.
 pub(super) enum Input {
     Edges(EdgeBatch),
     /// And when the server had them, Unix ns.
     Signals(Box<NodeSignals>, u64),
+    /// What a probe tells on one node.
+    Trace(Box<TraceBatch>),
+    /// A probe does not run on a node, or not any more.
+    NoTrace {
+        /// The trace.
+        trace: String,
+        /// The node.
+        node: String,
+        /// Why.
+        why: String,
+    },
     /// A stream has been read up to what was there at the start.
     CaughtUp,
 }

@@ -1,21 +1,22 @@
 //! The service around the engine: what comes in, when it is looked at, and where incidents go.
 
 mod feed;
+mod probes;
 mod settings;
 mod store;
 
 use std::time::Duration;
 
 use anyhow::Result;
-use synscope_analyzer::engine::{Engine, Refused};
-use synscope_analyzer::scale::Scale;
 use synscope_bus::life::{Life, unix_now_ns};
 use synscope_bus::subject::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::engine::{Engine, Refused};
+use crate::scale::Scale;
 use feed::Input;
-pub(crate) use settings::Settings;
+pub use settings::Settings;
 use store::Store;
 
 /// Messages between reader and engine: the readers wait when it is full.
@@ -26,10 +27,13 @@ const TICK_MIN: Duration = Duration::from_millis(100);
 const BOUNDS_CALM: Duration = Duration::from_mins(5);
 
 /// Reads, looks and tells until it is stopped.
-pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Result<()> {
+pub async fn work(life: &Life, settings: &Settings, node: NodeId) -> Result<()> {
     let scale = Scale::new(settings.time_scale);
     let mut engine = Engine::new(scale);
     engine.set_now(unix_now_ns());
+    if settings.probes {
+        engine.permit_probes();
+    }
     let mut store = Store::open(life, node).await;
     engine.restore(store.restored());
 
@@ -43,6 +47,8 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
             Some(input) = inputs.recv() => match input {
                 Input::Edges(batch) => engine.edges(&batch),
                 Input::Signals(signals, stored_unix_ns) => engine.signals(&signals, stored_unix_ns),
+                Input::Trace(batch) => engine.trace(&batch),
+                Input::NoTrace { trace, node, why } => engine.no_trace(&trace, &node, &why),
                 Input::CaughtUp => {
                     behind -= 1;
                     if behind == 0 {
@@ -54,6 +60,9 @@ pub(crate) async fn work(life: &Life, settings: &Settings, node: NodeId) -> Resu
             _ = ticks.tick(), if behind == 0 => {
                 for incident in engine.tick(unix_now_ns()) {
                     store.tell(incident);
+                }
+                for request in engine.requests() {
+                    probes::start(life, &tell, request);
                 }
                 for id in engine.gone() {
                     store.forget(id);

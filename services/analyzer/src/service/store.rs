@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use synscope_analyzer::engine::Engine;
 use synscope_bus::document::{DocumentError, Documents};
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::outbox::Outbox;
 use synscope_bus::subject::{IncidentKind, NodeId, Subject};
+
+use crate::engine::Engine;
 
 /// What each incident subject may hold while NATS is away.
 const INCIDENT_BYTES: usize = 4 << 20;

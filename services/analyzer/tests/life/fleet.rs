@@ -1,4 +1,4 @@
-//! What two agents would send: one edge, and node a's full table that drops its SYNs.
+//! What two agents would send: one edge, and node a's full table that drops its SYNs, or SYNs that are lost elsewhere.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +25,8 @@ const NODES: [&str; 2] = ["node-a", "node-b"];
 #[derive(Clone, Copy)]
 pub(crate) struct Second {
     pub(crate) is_hit: bool,
+    /// Where it is hit, its SYNs are lost where nothing counts them.
+    pub(crate) is_lost: bool,
     /// Entries of node a's table where nobody is hit; it is full where somebody is.
     pub(crate) live: u64,
     pub(crate) table_max: u64,
@@ -32,7 +34,7 @@ pub(crate) struct Second {
 
 impl Default for Second {
     fn default() -> Self {
-        Self { is_hit: false, live: 100, table_max: TABLE_MAX }
+        Self { is_hit: false, is_lost: false, live: 100, table_max: TABLE_MAX }
     }
 }
 
@@ -64,17 +66,17 @@ impl Fleet {
         let (from, to) = (seconds.start * S / BUCKET_NS, seconds.end * S / BUCKET_NS);
         for bucket in from..to {
             let start_unix_ns = self.begin_unix_ns + bucket * BUCKET_NS;
-            let is_hit = second(bucket * BUCKET_NS / S).is_hit;
+            let now = second(bucket * BUCKET_NS / S);
             for (outbox, vantage) in self.edges.iter().zip([Vantage::Client, Vantage::Server]) {
-                let bucket = handshakes(vantage, start_unix_ns, is_hit && vantage == Vantage::Client);
+                let bucket = handshakes(vantage, start_unix_ns, now, now.is_hit && vantage == Vantage::Client);
                 let node = if vantage == Vantage::Client { NODES[0] } else { NODES[1] };
                 outbox.put(&EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets: vec![bucket] }).unwrap();
             }
         }
-        let mut dropped = 10 * seconds.start;
+        let mut dropped = if second(seconds.start).is_lost { 0 } else { 10 * seconds.start };
         for at in seconds {
             let now = second(at);
-            dropped += 10 * u64::from(now.is_hit);
+            dropped += 10 * u64::from(now.is_hit && !now.is_lost);
             for (outbox, node) in self.signals.iter().zip(NODES) {
                 let (now, dropped) = if node == NODES[0] { (now, dropped) } else { (Second::default(), 0) };
                 outbox.put(&signals(node, self.begin_unix_ns + at * S + S / 2, now, dropped)).unwrap();
@@ -86,7 +88,7 @@ impl Fleet {
     }
 }
 
-fn handshakes(vantage: Vantage, start_unix_ns: u64, is_hit: bool) -> EdgeBucket {
+fn handshakes(vantage: Vantage, start_unix_ns: u64, now: Second, is_hit: bool) -> EdgeBucket {
     let mut bucket =
         EdgeBucket { edge: EDGE.into(), vantage, start_unix_ns, length_ns: BUCKET_NS, n: 8, ..EdgeBucket::default() };
     for connection in 0..8 {
@@ -94,12 +96,13 @@ fn handshakes(vantage: Vantage, start_unix_ns: u64, is_hit: bool) -> EdgeBucket 
         bucket.latency_ns.record(if slow { S + MS } else { MS });
         bucket.slow += u64::from(slow);
     }
-    let dropped = if is_hit { 3 } else { 0 };
-    EdgeBucket { retries: dropped, refused: dropped, dropped, ..bucket }
+    let retries = if is_hit { 3 } else { 0 };
+    let dropped = if now.is_lost { 0 } else { retries };
+    EdgeBucket { retries, refused: dropped, dropped, ..bucket }
 }
 
 fn signals(node: &str, time_unix_ns: u64, second: Second, dropped_syns: u64) -> NodeSignals {
-    let live = if second.is_hit { second.table_max } else { second.live };
+    let live = if second.is_hit && !second.is_lost { second.table_max } else { second.live };
     let table = Conntrack {
         live,
         max: second.table_max,
