@@ -133,8 +133,8 @@ async fn what_a_node_s_kernel_drops_in_a_spike_is_seen_by_a_probe_and_named_as_e
     assert_eq!(loss.finding, Finding::Correlated);
 
     // It ended by its time, and nothing else was started.
-    let traces: Vec<TraceStatus> = synscope_bus::command::ask(&connection, "node-a", &ListTraces {}).await.unwrap();
-    let [trace] = traces.as_slice() else { panic!("{traces:#?}") };
+    let started: Vec<TraceStatus> = synscope_bus::command::ask(&connection, "node-a", &ListTraces {}).await.unwrap();
+    let [trace] = started.as_slice() else { panic!("{started:#?}") };
     assert_eq!((&trace.trace, trace.probe.as_deref()), (&run.trace, Some("drops")));
     assert_eq!(trace.state, TraceState::Ended { ending: Ending::Duration }, "{trace:#?}");
     assert_eq!(trace.lease_ms, Some(15_000));
