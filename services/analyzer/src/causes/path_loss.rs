@@ -90,9 +90,8 @@ pub(super) fn local_drops(case: &Case<'_>, lost: u64) -> Vec<Evidence> {
     let all = nodes.iter().flat_map(|node| counters.clone().map(move |counter| (*node, counter)));
     all.filter_map(|(node, counter)| {
         let moved = case.moved(node, counter)?;
-        // Of its own table's drops each edge tells which were its.
-        let here = if counter == Counter::TableDropped { case.dropped_on(node) } else { u64::MAX };
-        let beyond = moved.beyond.min(here);
+        // Of its own table's drops each edge tells which were its, whatever the table drops at other times.
+        let beyond = if counter == Counter::TableDropped { case.dropped_on(node) } else { moved.beyond };
         (case.may_drop(node) && beyond > 0 && beyond * 2 >= lost).then(|| counted(counter, moved, node))
     })
     .collect()

@@ -26,7 +26,9 @@ pub(crate) fn wanted(
 ) -> Option<Request> {
     let opened = incident.timeline.last().filter(|_| matches!(incident.state, State::Open | State::Reopened))?;
     let tried: Vec<&ProbeRun> = incident.probes.iter().filter(|run| run.until_unix_ns >= opened.time_unix_ns).collect();
-    if tried.len() >= PROBES_TO_TRY || tried.iter().any(|run| has_answered(run)) {
+    // One that did not even begin is not tried again before the next spike.
+    let goes_on = tried.iter().any(|run| run.until_unix_ns > now_unix_ns);
+    if goes_on || tried.len() >= PROBES_TO_TRY || tried.iter().any(|run| has_answered(run)) {
         return None;
     }
     let why = suspicion(incident)?;

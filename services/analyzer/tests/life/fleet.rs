@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use synscope_bus::connection::Connection;
@@ -41,6 +42,8 @@ impl Default for Second {
 /// Two agents.
 pub(crate) struct Fleet {
     begin_unix_ns: u64,
+    /// SYNs that node a's table has dropped.
+    dropped: AtomicU64,
     edges: [Arc<Outbox>; 2],
     signals: [Arc<Outbox>; 2],
 }
@@ -56,6 +59,7 @@ impl Fleet {
         };
         Self {
             begin_unix_ns,
+            dropped: AtomicU64::new(0),
             edges: NODES.map(|node| open(node, |node| Subject::Edge(Shard::of_edge(EDGE), node))),
             signals: NODES.map(|node| open(node, Subject::Signal)),
         }
@@ -73,10 +77,10 @@ impl Fleet {
                 outbox.put(&EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets: vec![bucket] }).unwrap();
             }
         }
-        let mut dropped = if second(seconds.start).is_lost { 0 } else { 10 * seconds.start };
         for at in seconds {
             let now = second(at);
-            dropped += 10 * u64::from(now.is_hit && !now.is_lost);
+            let more = 10 * u64::from(now.is_hit && !now.is_lost);
+            let dropped = self.dropped.fetch_add(more, Ordering::Relaxed) + more;
             for (outbox, node) in self.signals.iter().zip(NODES) {
                 let (now, dropped) = if node == NODES[0] { (now, dropped) } else { (Second::default(), 0) };
                 outbox.put(&signals(node, self.begin_unix_ns + at * S + S / 2, now, dropped)).unwrap();

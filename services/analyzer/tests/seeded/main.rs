@@ -116,6 +116,16 @@ fn each_fault_gets_its_name_with_every_decoy_beside_it() {
 }
 
 #[test]
+fn syns_that_a_table_says_it_dropped_were_not_lost_on_the_path_however_many_it_drops_otherwise() {
+    for seed in 0..SEEDS {
+        let told = World::new(seed, Fault::CtFull, Decoy::DropsElsewhen).play();
+        let incident = only(&told);
+        assert!(matches!(incident.kind.as_str(), "ct-full" | "unknown"), "seed {seed}: {}", incident.title);
+        assert!(incident.refuted.iter().any(|cause| cause.name == "path-loss"), "{:?}", incident.causes);
+    }
+}
+
+#[test]
 fn it_is_found_at_latest_one_period_after_the_third_spike() {
     for (fault, _) in FAULTS {
         let told = World { spikes: 3, ..World::new(1, fault, Decoy::None) }.play();
