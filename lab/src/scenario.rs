@@ -88,7 +88,7 @@ const PERIOD: Schedule = Schedule::Every(Duration::from_secs(20));
 const WAVES: [Duration; 4] =
     [Duration::from_secs(20), Duration::from_secs(28), Duration::from_secs(23), Duration::from_secs(30)];
 /// What a batch job takes to begin all its connections that wants them at once.
-pub(crate) const AT_ONCE: Duration = Duration::from_millis(500);
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(1500);
 const SMALL: Tables = Tables { entries: 2048, on_full: OnFull::Drop };
 const LARGE: Tables = Tables { entries: 65_536, on_full: OnFull::Drop };
 
