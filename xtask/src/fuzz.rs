@@ -48,3 +48,18 @@ pub(crate) fn run(targets: &[Target], seconds: u64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[test]
+    fn its_lock_file_knows_what_the_workspace_depends_on() {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["metadata", "--locked", "--quiet", "--format-version", "1"]).current_dir(root().join("fuzz"));
+        let status = cargo.stdout(Stdio::null()).status().unwrap();
+        assert!(status.success(), "run `cargo metadata` in fuzz/ and commit its Cargo.lock");
+    }
+}
