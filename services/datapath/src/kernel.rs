@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapInfo, RingBuf};
-use aya::programs::{RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
+use aya::programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, SchedClassifier, TestRun};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use serde::{Deserialize, Serialize};
 use synscope_abi::ABI_VERSION;
@@ -32,7 +32,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("DATAPATH_EBPF_OBJECT"));
 
 const FLOWS_V4: &str = "FLOWS_V4";
 const FLOWS_V6: &str = "FLOWS_V6";
-const CLASSIFIERS: [&str; 4] = ["ingress", "egress", "ingress_bare", "egress_bare"];
+/// Almost every device needs these, so a kernel that refuses them is told of at the start; those for devices without
+/// Ethernet header are loaded with the first such device.
+const CLASSIFIERS: [&str; 2] = ["ingress", "egress"];
 
 /// A conntrack table as user space sees it.
 pub type Table<const N: usize> = HashMap<MapData, FlowKey<N>, Flow>;
@@ -112,7 +114,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Loads all programs, adopting pinned maps where there are any.
+    /// Loads the programs, adopting pinned maps where there are any.
     pub fn load(options: &Options<'_>) -> Result<Self, KernelError> {
         let mut loader = EbpfLoader::new();
         if let Some(folder) = options.pins {
@@ -124,7 +126,7 @@ impl Kernel {
         let counts = Counts::open(&ebpf)?;
         let mut kernel = Self { ebpf, counts, walks_inside: true, degradations: Vec::new() };
         for name in CLASSIFIERS {
-            kernel.classifier(name)?.load().map_err(|source| KernelError::Program { name, source })?;
+            kernel.classifier(name)?;
         }
         kernel.load_walks()?;
         let name = "clocks";
@@ -157,10 +159,15 @@ impl Kernel {
         Array::<_, Settings>::try_from(map).map_err(wrong)?.set(0, settings, 0).map_err(wrong)
     }
 
-    /// The classifier of this name.
+    /// The classifier of this name, loaded.
     pub fn classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, KernelError> {
+        let wrong = |source| KernelError::Program { name, source };
         let program = self.ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-        program.try_into().map_err(|source| KernelError::Program { name, source })
+        let program: &mut SchedClassifier = program.try_into().map_err(wrong)?;
+        match program.load() {
+            Ok(()) | Err(ProgramError::AlreadyLoaded) => Ok(program),
+            Err(error) => Err(wrong(error)),
+        }
     }
 
     /// The IPv4 table in use.
