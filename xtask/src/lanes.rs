@@ -1,8 +1,12 @@
-//! Work that is done side by side.
+//! Work that is done side by side, and work that gives way to other work.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use nix::errno::Errno;
+use nix::libc;
 
 /// What `run` makes of each job, in the jobs' order; they begin in that order, so many at once.
 pub(crate) fn side_by_side<J: Sync, R: Send>(jobs: &[J], at_once: usize, run: impl Fn(&J) -> R + Sync) -> Vec<R> {
@@ -23,8 +27,17 @@ pub(crate) fn side_by_side<J: Sync, R: Send>(jobs: &[J], at_once: usize, run: im
     done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
+/// From here on this thread, and what it starts, runs only while nothing else wants its processor (`SCHED_IDLE`, sched(7)).
+pub(crate) fn give_way() -> io::Result<()> {
+    let no_priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is the calling thread, and what is pointed to is read during the call only.
+    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const no_priority) };
+    Ok(Errno::result(done).map(drop)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
@@ -44,5 +57,20 @@ mod tests {
             job * 2
         });
         assert_eq!((doubled, most.into_inner()), (vec![2, 4, 6, 8, 10], 2));
+    }
+
+    #[test]
+    fn who_gives_way_does_so_with_all_it_starts_and_no_other_thread_does() {
+        // Field 41 of stat(5) is the policy; the name before it has no blanks.
+        let policy = || {
+            let told = Command::new("cut").args(["-d ", "-f41", "/proc/self/stat"]).output().unwrap();
+            String::from_utf8(told.stdout).unwrap().trim().parse::<i32>().unwrap()
+        };
+        let before = policy();
+        let other = thread::spawn(move || {
+            give_way().unwrap();
+            policy()
+        });
+        assert_eq!((other.join().unwrap(), policy()), (libc::SCHED_IDLE, before));
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
 
 mod apt;
+mod behind;
 mod bench;
 mod bpftrace;
 mod ebpf;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::vm::{Machine, Release, Suite};
+use crate::vm::{Machine, Release, suite};
 
 /// Until a guest that runs a command is stopped, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
@@ -87,7 +88,7 @@ enum Command {
         /// Run the kernel tests; what comes after `--` is for them.
         #[arg(long)]
         tests: bool,
-        /// Seconds until the machine is stopped [default: 120, with --tests 1200].
+        /// Seconds until the machine is stopped [default: 120, with --tests 2400].
         #[arg(long)]
         timeout: Option<u64>,
         /// What to run, after `--`.
@@ -125,9 +126,8 @@ fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[
     let limit = timeout.map(Duration::from_secs);
     let machine = Machine::prepare(kernel)?;
     if tests {
-        let ended = Suite::build()?.run(&[machine], command, limit.unwrap_or(test::GUEST_LIMIT));
-        ended.into_iter().next().unwrap_or(Ok(0))
+        suite::run(&programs::build()?, &machine, command, limit.unwrap_or(behind::GUEST_LIMIT))
     } else {
-        machine.run(command, limit.unwrap_or(COMMAND_LIMIT), "")
+        machine.run(&vm::command_line(command), limit.unwrap_or(COMMAND_LIMIT), "")
     }
 }

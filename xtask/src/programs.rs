@@ -21,12 +21,11 @@ pub(crate) struct Program {
     pub(crate) folder: PathBuf,
 }
 
-/// Builds all of them, or those of `tests/` with these names; always with the workspace's features, so that nothing is built
-/// twice.
-pub(crate) fn build(only: &[&str]) -> Result<Vec<Program>> {
+/// Builds all of them, with the programs and examples that they start.
+pub(crate) fn build() -> Result<Vec<Program>> {
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
-    cargo.args(only.iter().flat_map(|name| ["--test", name])).current_dir(root()).stderr(Stdio::inherit());
+    cargo.current_dir(root()).stderr(Stdio::inherit());
     built(&output(&mut cargo)?)
 }
 

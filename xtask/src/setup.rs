@@ -33,11 +33,12 @@ pub(crate) fn run(ci: bool) -> Result<()> {
     );
     packages()?;
     rust_src()?;
-    cargo_tool("bpf-linker", BPF_LINKER)?;
+    cargo_tool("bpf-linker", BPF_LINKER, &[])?;
     nats_server()?;
     python()?;
     if ci {
-        cargo_tool("cargo-deny", CARGO_DENY)?;
+        // Without optimisation it takes longer to build than it will ever run.
+        cargo_tool("cargo-deny", CARGO_DENY, &["--debug"])?;
     }
     kernel_folders()
 }
@@ -74,14 +75,14 @@ fn rust_src_from_debian(library: &Path) -> Result<()> {
     Ok(())
 }
 
-fn cargo_tool(name: &str, version: &str) -> Result<()> {
+fn cargo_tool(name: &str, version: &str, arguments: &[&str]) -> Result<()> {
     let present = Command::new("cargo").args(["install", "--list"]).output().context("cannot run cargo")?;
     let wanted = format!("{name} v{version}:");
     if String::from_utf8_lossy(&present.stdout).lines().any(|line| line == wanted) {
         return ok(&format!("{name} {version}"));
     }
     say(&format!("building {name} {version} with cargo install"));
-    checked(Command::new("cargo").args(["install", name, "--version", version, "--locked"]))
+    checked(Command::new("cargo").args(["install", name, "--version", version, "--locked"]).args(arguments))
         .with_context(|| format!("run `cargo install {name} --version {version} --locked` by hand"))
 }
 

@@ -3,28 +3,22 @@
 use std::fmt;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::behind;
 use crate::here;
 use crate::ignored;
 use crate::lab;
 use crate::leftovers;
 use crate::programs;
-use crate::vm::{Machine, Release, Suite};
 
-/// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
-const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
 /// Scenarios that are played live; the others' recordings are replayed by the analyzer's tests.
 const LIVE_LABS: [&[&str]; 4] =
     [&["ct-full", "--subscriber", SUBSCRIBER], &["ct-full", "--kill"], &["quiet"], &["seed"]];
 const SUBSCRIBER: &str = "examples/subscribe.py";
 /// Property tests draw the same cases in every run unless told another seed: a run that fails does so again.
 pub(crate) const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
-/// Emulation is about ten times slower than this machine, where the kernel tests take 40 s; twice that when others use it.
-pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(20);
-
 /// How a group of tests ended.
 pub(crate) enum Outcome {
     Passed,
@@ -63,30 +57,43 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Runs every test of the workspace, then the kernel tests on other kernels, and says what ran where, however they ended.
+/// Runs every test of the workspace, plays the live labs, runs the kernel tests on other kernels, and says what ran where,
+/// however they ended.
 pub(crate) fn run() -> Result<()> {
     leftovers::remove()?;
     let this_kernel = this_kernel()?;
     let programs = thread::scope(|scope| {
         scope.spawn(fetch_ahead);
-        programs::build(&[])
+        programs::build()
+    })?;
+    let folder = leftovers::folder()?;
+    let mut outcomes = thread::scope(|scope| {
+        let behind = scope.spawn(|| behind::outcomes(&programs, folder.path()));
+        let here = here::outcomes(&this_kernel, &programs, folder.path());
+        let mut outcomes =
+            here.unwrap_or_else(|error| vec![("tests on this kernel".to_owned(), Err::<u8, _>(error).into())]);
+        outcomes.extend(labs());
+        let panicked = |_| vec![("tests beside the others".to_owned(), Outcome::Failed("xtask panicked".to_owned()))];
+        outcomes.extend(behind.join().unwrap_or_else(panicked));
+        outcomes
     });
-    let here = programs.and_then(|programs| here::outcomes(&this_kernel, &programs));
-    let mut outcomes =
-        here.unwrap_or_else(|error| vec![("tests on this kernel".to_owned(), Err::<u8, _>(error).into())]);
-    for arguments in LIVE_LABS {
-        let scenario = arguments.join(" ");
-        println!("lab {scenario}, live");
-        let played = lab::run_as_tested(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
-        outcomes.push((format!("lab {scenario}, live, on this kernel"), played.into()));
-    }
-    outcomes.extend(elsewhere());
+    drop(folder);
     outcomes.push(("removing what killed tests left".to_owned(), leftovers::remove().into()));
     println!("\nwhat ran where:");
     for (what, outcome) in &outcomes {
         println!("  {what}: {outcome}");
     }
     verdict(outcomes.iter().map(|(_, outcome)| outcome), std::env::var_os("CI").is_some())
+}
+
+fn labs() -> Vec<(String, Outcome)> {
+    let play = |arguments: &[&str]| {
+        let scenario = arguments.join(" ");
+        println!("lab {scenario}, live");
+        let played = lab::run_as_tested(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (format!("lab {scenario}, live, on this kernel"), played.into())
+    };
+    LIVE_LABS.into_iter().map(play).collect()
 }
 
 /// What could not run is a failure only where it must.
@@ -108,37 +115,13 @@ fn this_kernel() -> Result<String> {
 /// Fetches what is asked for later, while the tests are built; what cannot be had is told there.
 fn fetch_ahead() {
     drop(ignored::bpftrace());
-    for release in OTHER_KERNELS {
-        drop(Machine::prepare(release));
-    }
+    behind::fetch_ahead();
 }
 
 /// A command's exit code.
 pub(crate) fn ended(command: &mut Command) -> Result<u8> {
     let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
-}
-
-/// The kernel tests on other kernels, after the labs: those measure time.
-fn elsewhere() -> Vec<(String, Outcome)> {
-    let mut outcomes = Vec::new();
-    let mut machines = Vec::new();
-    let named = |release: Release| format!("kernel tests on {}, in an emulated machine", release.name());
-    for release in OTHER_KERNELS {
-        match Machine::prepare(release) {
-            Ok(machine) => machines.push(machine),
-            Err(error) => outcomes.push((named(release), Outcome::NotRun(format!("{error:#}")))),
-        }
-    }
-    println!("kernel tests on other kernels, in emulated machines");
-    match Suite::build() {
-        Ok(suite) => {
-            let ended = suite.run(&machines, &[], GUEST_LIMIT).into_iter().map(Outcome::from);
-            outcomes.extend(machines.iter().map(|machine| named(machine.release())).zip(ended));
-        }
-        Err(error) => outcomes.push(("kernel tests on other kernels".to_owned(), Outcome::from(Err::<u8, _>(error)))),
-    }
-    outcomes
 }
 
 #[cfg(test)]

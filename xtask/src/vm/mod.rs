@@ -6,7 +6,7 @@
 pub(crate) mod boot;
 mod initramfs;
 mod kernel;
-mod suite;
+pub(crate) mod suite;
 
 use std::env;
 use std::path::Path;
@@ -18,7 +18,6 @@ use crate::apt::{install, on_path};
 use crate::test::SEED;
 use kernel::Kernel;
 pub(crate) use kernel::Release;
-pub(crate) use suite::Suite;
 
 /// What a guest gets of our environment, and what it gets where we have none.
 const VARIABLES: [(&str, Option<&str>); 7] = [
@@ -51,13 +50,12 @@ impl Machine {
         self.release
     }
 
-    /// Runs a command in the current folder and returns its exit code; its output goes to ours, each line with the
+    /// Runs a shell text in the current folder and returns its exit code; its output goes to ours, each line with the
     /// label in front.
-    pub(crate) fn run(&self, command: &[String], limit: Duration, label: &str) -> Result<u8> {
-        let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
+    pub(crate) fn run(&self, script: &str, limit: Duration, label: &str) -> Result<u8> {
         let folder = env::current_dir().context("the current folder")?;
         let variables = exports(|name| env::var(name).ok());
-        let text = format!("{variables}cd {} && exec {}\n", quoted(&folder.to_string_lossy()), words.join(" "));
+        let text = format!("{variables}cd {} || exit\n{script}\n", quoted(&folder.to_string_lossy()));
         boot::run(&self.kernel, &text, limit, label)
     }
 }
@@ -92,6 +90,11 @@ fn tools() -> Result<()> {
         install(&["virtiofsd"])?;
     }
     Ok(())
+}
+
+/// A command as a line of a shell text.
+pub(crate) fn command_line(words: &[String]) -> String {
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// A word of a shell text.

@@ -1,15 +1,11 @@
 //! The kernel tests: built here, run in a guest.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Machine, Release};
-use crate::apt::checked;
-use crate::ebpf::root;
-use crate::lanes::side_by_side;
-use crate::programs::{self, Program};
+use super::{Machine, Release, command_line};
+use crate::programs::Program;
 
 const DATAPATH: &str = "synscope-datapath";
 const CLI: &str = "synscope-cli";
@@ -42,52 +38,59 @@ const TESTS: [Test; 9] = [
         on: &[Release::V5_10, Release::V6_1],
     },
 ];
-/// Guests at once: one for each of two processors, as a guest has one.
-const GUESTS: usize = 2;
-/// What they start.
-const EXAMPLE: &str = "hold";
 
-/// Test programs that were built.
-pub(crate) struct Suite {
-    programs: Vec<Program>,
+/// Runs the kernel tests among these programs on this machine, one after the other, with more arguments for each; the exit
+/// code of the last that failed, else 0.
+pub(crate) fn run(programs: &[Program], machine: &Machine, arguments: &[String], limit: Duration) -> Result<u8> {
+    let mut script = "failed=0\n".to_owned();
+    for test in TESTS.iter().filter(|test| test.on.contains(&machine.release())) {
+        script.push_str(&test.script(programs, arguments)?);
+    }
+    script.push_str("exit $failed\n");
+    machine.run(&script, limit, &format!("{}: ", machine.release().name()))
 }
 
-impl Suite {
-    /// Builds the test programs, and what they start.
-    pub(crate) fn build() -> Result<Self> {
-        let mut example = Command::new("cargo");
-        example.args(["build", "--quiet", "--workspace", "--locked", "--example", EXAMPLE]).current_dir(root());
-        checked(&mut example)?;
-        Ok(Self { programs: programs::build(&TESTS.map(|test| test.name))? })
+impl Test {
+    /// Says what it runs, runs it, and keeps and says how it failed.
+    fn script(&self, programs: &[Program], arguments: &[String]) -> Result<String> {
+        let Self { package, name, .. } = self;
+        let is_it = |program: &&Program| program.integration && program.package == *package && program.name == *name;
+        let program = programs.iter().find(is_it);
+        let program = program.with_context(|| format!("of {package}'s test {name} cargo built nothing"))?;
+        let mut words = vec![program.path.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
+        words.extend(self.arguments.iter().map(ToString::to_string));
+        words.extend_from_slice(arguments);
+        let command = command_line(&words);
+        Ok(format!(
+            "echo; echo '{name} of {package}'\n\
+             {command} || {{ failed=$?; echo \"{name} of {package} FAILED: exit code $failed\"; }}\n"
+        ))
     }
+}
 
-    fn program(&self, test: &Test) -> Result<&Program> {
-        let is_it =
-            |program: &&Program| program.integration && program.package == test.package && program.name == test.name;
-        let found = self.programs.iter().find(is_it);
-        found.with_context(|| format!("of {}'s test {} cargo built nothing", test.package, test.name))
-    }
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
 
-    /// Runs them on each machine, with more arguments for each, one test at a time in a guest; by machine the first exit
-    /// code that is not 0.
-    pub(crate) fn run(&self, machines: &[Machine], arguments: &[String], limit: Duration) -> Vec<Result<u8>> {
-        // The tests come longest first, so that no guest begins a long one when the others are done.
-        let on_each = |test| machines.iter().enumerate().map(move |(place, machine)| (place, machine, test));
-        let jobs: Vec<(usize, &Machine, &Test)> =
-            TESTS.iter().flat_map(on_each).filter(|(_, machine, test)| test.on.contains(&machine.release())).collect();
-        let codes = side_by_side(&jobs, GUESTS, |(_, machine, test)| {
-            let mut command =
-                vec![self.program(test)?.path.to_string_lossy().into_owned(), "--test-threads=1".to_owned()];
-            command.extend(test.arguments.iter().map(ToString::to_string));
-            command.extend_from_slice(arguments);
-            machine.run(&command, limit, &format!("{} {}: ", machine.release().name(), test.name))
-        });
-        let mut ended: Vec<Result<u8>> = machines.iter().map(|_| Ok(0)).collect();
-        for ((place, ..), code) in jobs.into_iter().zip(codes) {
-            if let Some(ended @ Ok(0)) = ended.get_mut(place) {
-                *ended = code;
-            }
-        }
-        ended
+    use super::*;
+
+    #[test]
+    fn one_that_fails_is_named_and_those_after_it_run() {
+        let program = |name: &str, path: &str| Program {
+            package: DATAPATH.to_owned(),
+            name: name.to_owned(),
+            integration: true,
+            path: path.into(),
+            folder: "/".into(),
+        };
+        let test = |name| Test { package: DATAPATH, name, arguments: &[], on: &[] };
+        let programs = [program("kernel", "/bin/false"), program("attach", "/bin/true")];
+        let script = |name| test(name).script(&programs, &[]).unwrap();
+        let all = format!("failed=0\n{}{}exit $failed", script("kernel"), script("attach"));
+        let ran = Command::new("sh").args(["-c", &all]).output().unwrap();
+        let told = "\nkernel of synscope-datapath\nkernel of synscope-datapath FAILED: exit code 1\n\
+            \nattach of synscope-datapath\n";
+        assert_eq!((String::from_utf8_lossy(&ran.stdout).as_ref(), ran.status.code()), (told, Some(1)));
+        assert!(test("service").script(&programs, &[]).unwrap_err().to_string().contains("service"));
     }
 }
