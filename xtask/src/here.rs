@@ -17,8 +17,15 @@ use crate::test::{Outcome, SEED, ended};
 
 /// Packages whose tests load no kernel programs and look at nothing of the machine: they run beside the others', and give
 /// way to them. Those time handshakes and count what the machine does: one at a time, so that they don't see each other.
-const ALOOF: [&str; 6] =
-    ["synscope-abi", "synscope-analyzer", "synscope-api", "synscope-btf", "synscope-bus", "synscope-sketch"];
+const ALOOF: [&str; 7] = [
+    "synscope-abi",
+    "synscope-analyzer",
+    "synscope-api",
+    "synscope-btf",
+    "synscope-bus",
+    "synscope-engine",
+    "synscope-sketch",
+];
 
 /// A program and what it is to run: all but its ignored tests, or these, beside a bpftrace.
 #[derive(Clone, Copy)]
