@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use synscope_analyzer::engine::{Engine, Refused};
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
+use synscope_engine::engine::{Engine, Refused};
+use synscope_engine::scale::Scale;
 
 use crate::floor::pin_to_one_cpu;
 use crate::row::{Aim, Row};

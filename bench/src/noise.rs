@@ -1,6 +1,6 @@
 //! What the analyzer makes of edges with nothing wrong. Every incident is a false one.
 
-#[path = "../../services/analyzer/tests/noise/day.rs"]
+#[path = "../../services/analyzer/engine/tests/noise/day.rs"]
 mod day;
 
 use std::collections::HashSet;

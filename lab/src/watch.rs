@@ -158,7 +158,7 @@ fn is_orders(event: &FlowEvent) -> bool {
         && event.destination_workload.as_deref() == Some("shop/inventory")
 }
 
-/// One JSON document per line, as `services/analyzer` replays them.
+/// One JSON document per line, as `services/analyzer/engine` replays them.
 async fn write(file: File, mut edges: Subscriber, mut signals: Subscriber) -> Result<()> {
     let mut out = BufWriter::new(file);
     let (mut edge_inbox, mut signal_inbox) = (Inbox::default(), Inbox::default());

@@ -15,8 +15,15 @@ use crate::test::{Outcome, ended};
 use crate::vm::{Machine, Release, suite};
 
 /// Packages whose tests load no kernel programs and look at nothing of the machine.
-const ALOOF: [&str; 6] =
-    ["synscope-abi", "synscope-analyzer", "synscope-api", "synscope-btf", "synscope-bus", "synscope-sketch"];
+const ALOOF: [&str; 7] = [
+    "synscope-abi",
+    "synscope-analyzer",
+    "synscope-api",
+    "synscope-btf",
+    "synscope-bus",
+    "synscope-engine",
+    "synscope-sketch",
+];
 /// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
 const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
 /// What an emulated machine is given: alone on a processor it takes a fifth of that.

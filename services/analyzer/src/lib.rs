@@ -1,32 +1,7 @@
-//! From edges and signals to incidents: what recurs, why, why not something else, and what to do.
-//!
-//! Everything but `service` is a function of what was read and of the time that is given: no clocks, no network.
+//! The service around the engine, which is a crate of its own: what is pure is replayed by the hour in tests, and built for
+//! that.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod anomalies;
-mod bucket;
-pub mod case;
-pub mod causes;
-mod edge;
-pub mod engine;
-pub mod fix;
-mod history;
-pub mod incident;
-pub mod nodes;
-mod normal;
-mod picture;
-pub mod probe;
-pub mod random;
-pub mod recording;
-pub mod recurrence;
-mod said;
-pub mod scale;
-pub mod series;
 pub mod service;
-mod signals;
-pub mod spikes;
-mod track;
-mod usual;
-mod words;

@@ -13,11 +13,11 @@ use synscope_bus::subject::NodeId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::engine::{Engine, Refused};
-use crate::scale::Scale;
 use feed::Input;
 pub use settings::Settings;
 use store::Store;
+use synscope_engine::engine::{Engine, Refused};
+use synscope_engine::scale::Scale;
 
 /// Messages between reader and engine: the readers wait when it is full.
 const QUEUE: usize = 4096;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::feed::Input;
-use crate::probe::Request;
+use synscope_engine::probe::Request;
 
 /// A probe ends when the analyzer did not renew it for so long.
 const LEASE: Duration = Duration::from_secs(15);

@@ -11,7 +11,7 @@ use synscope_bus::message::incident::Incident;
 use synscope_bus::outbox::Outbox;
 use synscope_bus::subject::{IncidentKind, NodeId, Subject};
 
-use crate::engine::Engine;
+use synscope_engine::engine::Engine;
 
 /// What each incident subject may hold while NATS is away.
 const INCIDENT_BYTES: usize = 4 << 20;

@@ -1,11 +1,11 @@
 //! One edge's day with nothing wrong: latencies that scatter, SYNs lost now and then, clients that give up, a busy day and a
 //! quiet night, servers that restart, parts that come late.
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::random::Random;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
+use synscope_engine::engine::Engine;
+use synscope_engine::random::Random;
+use synscope_engine::scale::Scale;
 
 const S: u64 = 1_000_000_000;
 const BUCKETS: u32 = 24 * 360;

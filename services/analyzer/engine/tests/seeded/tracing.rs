@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::probe::{Kind, Request};
 use synscope_bus::message::trace::{Ending, Limit, TraceBatch, TraceLosses, TraceState};
 use synscope_bus::snapshot::{Entry, Held, Histogram, Snapshot, Value};
+use synscope_engine::engine::Engine;
+use synscope_engine::probe::{Kind, Request};
 
 use crate::world::S;
 

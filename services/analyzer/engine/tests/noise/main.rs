@@ -2,7 +2,7 @@
 //!
 //! None in 10,000 days, which is fewer than 3 in 10,000 at 95 %; those that are played usually are fewer.
 //!
-//! `NOISE_DAYS=10000 cargo test --release -p synscope-analyzer --test noise` plays
+//! `NOISE_DAYS=10000 cargo test --release -p synscope-engine --test noise` plays
 //! them all.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::probe::Request;
-use synscope_analyzer::random::Random;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::{
     Conntrack, Drops, MapFill, NfConntrack, NodeSignals, Observed, Pressure, TcpCounters,
 };
+use synscope_engine::engine::Engine;
+use synscope_engine::probe::Request;
+use synscope_engine::random::Random;
+use synscope_engine::scale::Scale;
 
 pub(crate) use crate::faults::{After, Decoy, Fault, Way};
 use crate::tracing::{Tracers, Tracing};

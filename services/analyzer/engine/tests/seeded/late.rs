@@ -1,10 +1,10 @@
 //! Messages that come late or out of order: everything counts in its own time.
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::incident::{Incident, Recurrence};
 use synscope_bus::message::signal::NodeSignals;
+use synscope_engine::engine::Engine;
+use synscope_engine::scale::Scale;
 
 use crate::world::{Decoy, Fault, S, Way, World};
 use crate::{FAULTS, SEEDS, at_once, only};

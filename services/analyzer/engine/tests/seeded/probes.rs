@@ -1,7 +1,7 @@
 //! Probes that the engine asks for: when, and what they change.
 
-use synscope_analyzer::probe::{Kind, Request};
 use synscope_bus::message::incident::{Cause, Finding, Incident, ProbeOutcome};
+use synscope_engine::probe::{Kind, Request};
 
 use crate::SEEDS;
 use crate::only;
@@ -208,7 +208,7 @@ fn a_probe_that_ran_when_the_analyzer_ended_is_not_waited_for() {
         incident.probes.iter().any(|run| run.nodes.values().any(|outcome| *outcome == ProbeOutcome::Running))
     });
     let known = running.expect("it is told when it is asked for").clone();
-    let mut engine = synscope_analyzer::engine::Engine::new(synscope_analyzer::scale::Scale::new(1.0));
+    let mut engine = synscope_engine::engine::Engine::new(synscope_engine::scale::Scale::new(1.0));
     engine.restore([known]);
     assert_eq!(not_observed(engine.incidents().next().unwrap()), ["the analyzer ended meanwhile"; 2]);
 }

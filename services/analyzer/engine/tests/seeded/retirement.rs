@@ -1,9 +1,9 @@
 //! What is over is forgotten.
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
 use synscope_bus::message::incident::{Incident, State};
+use synscope_engine::engine::Engine;
+use synscope_engine::scale::Scale;
 
 use crate::world::S;
 

@@ -13,10 +13,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
-use synscope_analyzer::random::Random;
-use synscope_analyzer::recurrence::{Rhythm, level};
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::incident::{Recurrence, Spike};
+use synscope_engine::random::Random;
+use synscope_engine::recurrence::{Rhythm, level};
+use synscope_engine::scale::Scale;
 
 const S: u64 = 1_000_000_000;
 const BUCKET_S: f64 = 10.0;

@@ -6,10 +6,10 @@ use std::fs::File;
 use std::io::BufReader;
 
 use flate2::read::GzDecoder;
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::recording::replay;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
+use synscope_engine::engine::Engine;
+use synscope_engine::recording::replay;
+use synscope_engine::scale::Scale;
 
 /// The lab's.
 const TIME_SCALE: f64 = 30.0;

@@ -1,10 +1,10 @@
 //! Nobody gets through, for once.
 
-use synscope_analyzer::engine::Engine;
-use synscope_analyzer::scale::Scale;
 use synscope_bus::message::edge::EdgeBucket;
 use synscope_bus::message::flow::Vantage;
 use synscope_bus::message::incident::{Finding, Incident, Recurrence, State};
+use synscope_engine::engine::Engine;
+use synscope_engine::scale::Scale;
 
 use crate::world::{Decoy, EDGE, Fault, S, World, batch, empty};
 use crate::{SEEDS, at_once, node_of, only, refuted};
