@@ -20,7 +20,7 @@ mod sweep;
 use aya::maps::{MapData, RingBuf};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use etherparse::{PacketBuilder, TcpHeader};
-use synscope_abi::event::Event;
+use synscope_abi::event::{Event, EventKind};
 use synscope_abi::tcp::{ACK, FIN, RST, SYN};
 use synscope_datapath::events;
 use synscope_datapath::kernel::Kernel;
@@ -41,6 +41,17 @@ fn run_on(kernel: &mut Kernel, program: &'static str, frame: &[u8]) -> i32 {
     let answer = program.test_run(options).unwrap();
     assert_eq!(&out[..answer.data_size_out as usize], frame, "the packet must come out as it went in");
     answer.return_value.cast_signed()
+}
+
+/// As the agent does it: the ring is taken at the start, and a device without Ethernet header comes later.
+#[test]
+fn a_program_that_is_loaded_later_writes_to_the_ring_that_was_taken() {
+    let mut kernel = Kernel::load(&wire::small(16)).unwrap();
+    let (mut ring, mut seen) = (kernel.take_events().unwrap(), Vec::new());
+    let frame = syn(4000, 7);
+    pass(&mut kernel, "ingress_bare", &frame[14..]);
+    drain(&mut ring, &mut seen);
+    assert_eq!(seen.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::Opened as u8]);
 }
 
 /// The SYN of a client's port to the server's port 80.
