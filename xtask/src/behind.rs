@@ -8,9 +8,8 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::ebpf::root;
-use crate::here::{tests_of, together};
 use crate::lanes::{give_way, side_by_side};
-use crate::programs::Program;
+use crate::programs::{Program, together};
 use crate::test::{Outcome, ended};
 use crate::vm::{Machine, Release, suite};
 
@@ -86,7 +85,7 @@ impl Work<'_> {
         give_way()?;
         match self {
             Self::Guest(machine) => suite::run(programs, machine, &[], GUEST_LIMIT),
-            Self::Program(program) => tests_of(program, None, folder),
+            Self::Program(program) => program.tests(None, folder),
             Self::Examples => examples(),
         }
     }

@@ -1,5 +1,8 @@
-//! The workspace's test programs, as cargo builds them.
+//! The workspace's test programs: built by cargo, and run.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -7,6 +10,8 @@ use anyhow::{Context, Result};
 
 use crate::apt::output;
 use crate::ebpf::root;
+use crate::ignored;
+use crate::test::{Outcome, SEED, ended};
 
 /// One that was built.
 #[derive(Debug, PartialEq)]
@@ -55,6 +60,47 @@ fn built(messages: &str) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+impl Program {
+    /// Runs all its tests but the ignored ones, or these, beside a bpftrace. What it prints is shown when it has ended, as
+    /// another may run beside it.
+    pub(crate) fn tests(&self, bpftrace: Option<&OsStr>, folder: &Path) -> Result<u8> {
+        let mut told = tempfile::tempfile_in(folder)?;
+        let mut command = Command::new(&self.path);
+        command.arg("--test-threads=1").current_dir(&self.folder).env("TMPDIR", folder);
+        command.stdout(told.try_clone()?).stderr(told.try_clone()?);
+        if let Some(bpftrace) = bpftrace {
+            command.arg("--ignored").env(ignored::BPFTRACE, bpftrace);
+        }
+        let (seed, usual) = SEED;
+        if std::env::var_os(seed).is_none() {
+            command.env(seed, usual);
+        }
+        let code = ended(&mut command);
+        self.show(&mut told)?;
+        code
+    }
+
+    fn show(&self, told: &mut File) -> Result<()> {
+        let mut text = Vec::new();
+        told.rewind()?;
+        told.read_to_end(&mut text)?;
+        let mut to = io::stdout().lock();
+        writeln!(to, "\n{} of {} ({})", self.name, self.package, self.path.display())?;
+        to.write_all(&text).context("standard output")
+    }
+}
+
+/// Passed if all did.
+pub(crate) fn together<'a>(ended: impl IntoIterator<Item = (&'a Program, Result<u8>)>) -> Outcome {
+    let mut failed = Vec::new();
+    for (program, ended) in ended {
+        if let Outcome::Failed(how) = ended.into() {
+            failed.push(format!("{} of {}: {how}", program.name, program.package));
+        }
+    }
+    if failed.is_empty() { Outcome::Passed } else { Outcome::Failed(failed.join("; ")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +126,19 @@ mod tests {
             program("xtask", "xtask", false, "/t/deps/xtask-2", "/s/xtask"),
         ];
         assert_eq!(built(messages).unwrap(), expected);
+    }
+
+    #[test]
+    fn one_that_fails_is_named() {
+        let program = Program {
+            package: "synscope-bus".into(),
+            name: "live".into(),
+            integration: true,
+            path: "/t/live".into(),
+            folder: "/s".into(),
+        };
+        assert!(matches!(together([(&program, Ok(0))]), Outcome::Passed));
+        let failed = together([(&program, Ok(0)), (&program, Ok(101))]).to_string();
+        assert_eq!(failed, "FAILED: live of synscope-bus: exit code 101");
     }
 }

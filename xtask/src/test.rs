@@ -19,6 +19,7 @@ const LIVE_LABS: [&[&str]; 4] =
 const SUBSCRIBER: &str = "examples/subscribe.py";
 /// Property tests draw the same cases in every run unless told another seed: a run that fails does so again.
 pub(crate) const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
+
 /// How a group of tests ended.
 pub(crate) enum Outcome {
     Passed,
