@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use synscope_bus::command::tracer::{Diagnostic, Started, TraceResults, TraceSource, TraceStatus};
 use synscope_bus::life::{Life, unix_now_ns};
-use synscope_bus::message::trace::{Ending, TraceLosses, TraceState};
+use synscope_bus::message::trace::{Ending, Line, TraceLosses, TraceState};
 use synscope_bus::reasons::reasons;
+use synscope_bus::snapshot::Snapshot;
 
 use super::compile::{CompileError, Compiled, compile};
 use super::ending::{Around, LineRate, Term, exceeded};
@@ -84,6 +85,30 @@ impl Trace {
     fn update(&self, change: impl FnOnce(&mut TraceResults)) {
         change(&mut self.state().results);
     }
+
+    /// Publishes and keeps the same in one step: who hears of it and asks gets no less, and who sees that the trace has
+    /// ended knows that its last message is on its way.
+    fn tell(&self, publisher: &mut Publisher, state: TraceState, lines: Vec<Line>, maps: Option<Vec<Snapshot>>) {
+        self.update(|results| {
+            publisher.publish(&state, lines, maps, results.status.losses);
+            let found = publisher.found();
+            results.maps.clone_from(&found.maps);
+            results.first = found.first();
+            results.lines = found.lines.iter().cloned().collect();
+            enter(&mut results.status, state);
+        });
+    }
+}
+
+fn enter(status: &mut TraceStatus, state: TraceState) {
+    if matches!(state, TraceState::Ended { .. }) {
+        status.ended_unix_ns = Some(unix_now_ns());
+    }
+    status.state = state;
+}
+
+fn failed(reason: String) -> TraceState {
+    TraceState::Ended { ending: Ending::Failed { reason } }
 }
 
 /// What a trace runs with.
@@ -118,13 +143,12 @@ impl Work<'_> {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut told))) {
             let reason = format!("the trace's thread panicked: {}", said(&*panic));
             tracing::error!(trace = self.trace.status().trace, reason, "trace failed");
-            self.fail(reason.clone());
+            match &mut told {
+                Some(publisher) => self.trace.tell(publisher, failed(reason.clone()), Vec::new(), None),
+                None => self.fail(reason.clone()),
+            }
             // Whoever asked may have an answer already.
             drop(answer.try_send(Err(reason)));
-            if let Some(publisher) = &mut told {
-                let status = self.trace.status();
-                publisher.publish(&status.state, Vec::new(), None, status.losses);
-            }
         }
         self.life.recover(&self.concern());
         told
@@ -153,8 +177,7 @@ impl Work<'_> {
         };
         let publisher = told.insert(begin());
         self.trace.state().ran = true;
-        self.trace.update(|results| results.status.state = TraceState::Running);
-        publisher.publish(&TraceState::Running, lines.take(), None, TraceLosses::default());
+        self.trace.tell(publisher, TraceState::Running, lines.take(), None);
         let started = Started { trace: Some(self.trace.status()), diagnostics: compiled.diagnostics.clone() };
         // Whoever asked may not wait any more, and sees by the trace's state that it runs.
         drop(answer.send(Ok(started)));
@@ -169,10 +192,7 @@ impl Work<'_> {
     }
 
     fn fail(&self, reason: String) {
-        self.trace.update(|results| {
-            results.status.ended_unix_ns = Some(unix_now_ns());
-            results.status.state = TraceState::Ended { ending: Ending::Failed { reason } };
-        });
+        self.trace.update(|results| enter(&mut results.status, failed(reason)));
     }
 
     /// What its troubles are named by in the tracer's health.
@@ -210,8 +230,7 @@ impl Work<'_> {
                 let maps = if now >= next_maps { self.maps(&running, &telling, &mut next_maps) } else { None };
                 let written = lines.take();
                 if maps.is_some() || !written.is_empty() {
-                    publisher.publish(&TraceState::Running, written, maps, self.trace.status().losses);
-                    self.keep(publisher);
+                    self.trace.tell(publisher, TraceState::Running, written, maps);
                 }
             }
             if seen == 0 {
@@ -260,12 +279,7 @@ impl Work<'_> {
         spent
     }
 
-    fn maps(
-        &self,
-        running: &run::Trace<'_>,
-        telling: &Telling,
-        next: &mut Instant,
-    ) -> Option<Vec<synscope_bus::snapshot::Snapshot>> {
+    fn maps(&self, running: &run::Trace<'_>, telling: &Telling, next: &mut Instant) -> Option<Vec<Snapshot>> {
         let begun = Instant::now();
         let read = running.snapshots();
         *next = begun + MAPS.max(begun.elapsed() * MAPS_SHARE);
@@ -278,33 +292,17 @@ impl Work<'_> {
         }
     }
 
-    /// What was found is there for whoever asks.
-    fn keep(&self, publisher: &Publisher) {
-        let found = publisher.found();
-        self.trace.update(|results| {
-            results.maps.clone_from(&found.maps);
-            results.first = found.first();
-            results.lines = found.lines.iter().cloned().collect();
-        });
-    }
-
     /// Tells the end, once nothing is left in the kernel.
     fn end(&self, ending: Ending, telling: &Telling, mut lines: Lines, publisher: &mut Publisher) {
         lines.finish();
         let maps = lines.last.as_ref().map(|maps| telling.told(maps));
         let written = lines.take();
-        let losses = TraceLosses { cut: lines.cut, ..self.trace.status().losses };
+        self.trace.update(|results| {
+            (results.status.losses.cut, results.status.lines) = (lines.cut, lines.count);
+        });
         let status = self.trace.status();
         tracing::info!(trace = status.trace, ?ending, hits = status.hits, lines = lines.count, "trace ended");
-        let state = TraceState::Ended { ending };
-        publisher.publish(&state, written, maps, losses);
-        self.keep(publisher);
-        self.trace.update(|results| {
-            let status = &mut results.status;
-            (status.losses, status.lines) = (losses, lines.count);
-            status.ended_unix_ns = Some(unix_now_ns());
-            status.state = state;
-        });
+        self.trace.tell(publisher, TraceState::Ended { ending }, written, maps);
     }
 }
 
@@ -339,8 +337,8 @@ mod tests {
         Trace::new(TraceStatus { trace: "t-1".into(), state: TraceState::Starting, ..TraceStatus::default() })
     }
 
-    fn failed(reason: &str) -> TraceState {
-        TraceState::Ended { ending: Ending::Failed { reason: format!("the trace's thread panicked: {reason}") } }
+    fn panicked(reason: &str) -> TraceState {
+        failed(format!("the trace's thread panicked: {reason}"))
     }
 
     #[tokio::test]
@@ -355,7 +353,7 @@ mod tests {
             panic!("no outbox")
         };
         assert!(work(&trace, &life, &rules).run(&source, publisher, &answer).is_none());
-        assert_eq!(trace.status().state, failed("no outbox"));
+        assert_eq!(trace.status().state, panicked("no outbox"));
         assert!(trace.status().ended_unix_ns.is_some() && trace.never_ran());
         assert_eq!(answered.try_recv().unwrap().unwrap_err(), "the trace's thread panicked: no outbox");
         let begun = Instant::now();
@@ -378,7 +376,7 @@ mod tests {
             answer.send(Ok(Started::default())).unwrap();
             panic!("number {}", 7)
         });
-        assert_eq!((trace.status().state, trace.never_ran()), (failed("number 7"), false));
+        assert_eq!((trace.status().state, trace.never_ran()), (panicked("number 7"), false));
         assert_eq!(published.unwrap().outbox().counts().waiting, 1);
         assert_eq!(answered.try_recv().unwrap().unwrap(), Started::default());
     }
