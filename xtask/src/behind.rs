@@ -2,12 +2,11 @@
 //! most of it idle, and give way to them.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::ebpf::root;
+use crate::cargo::cargo;
 use crate::lanes::{give_way, side_by_side};
 use crate::programs::{Program, together};
 use crate::test::{Outcome, ended};
@@ -92,5 +91,5 @@ impl Work<'_> {
 }
 
 fn examples() -> Result<u8> {
-    ended(Command::new("cargo").args(["test", "--quiet", "--doc", "--workspace", "--locked"]).current_dir(root()))
+    ended(&mut cargo(&["test", "--quiet", "--doc", "--workspace", "--locked"]))
 }

@@ -1,11 +1,9 @@
 //! The benchmarks: set up quietly, built as they would be shipped.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 
 use crate::apt::checked;
-use crate::ebpf::root;
+use crate::cargo::cargo;
 use crate::ignored::{self, BPFTRACE};
 use crate::leftovers;
 use crate::test::ended;
@@ -17,11 +15,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<u8> {
         "the bench makes network namespaces and loads kernel programs: run it as root"
     );
     leftovers::remove()?;
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new("cargo");
-        command.args(arguments).current_dir(root());
-        command
-    };
     // The tracer is measured as the program that people run.
     checked(&mut cargo(&["build", "--release", "--locked", "--quiet", "--package", "synscope-cli"]))?;
     let mut bench = cargo(&["run", "--release", "--locked", "--quiet", "--package", "synscope-bench", "--"]);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::apt::Suite;
-use crate::ebpf::root;
+use crate::cargo::root;
 
 const SUITE: &str = "trixie";
 const PACKAGE: &str = "bpftrace";

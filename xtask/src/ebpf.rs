@@ -1,15 +1,12 @@
 //! The kernel programs.
 
-use std::path::Path;
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
+
+use crate::cargo::{root, within};
 
 /// Builds the kernel programs in their own workspace, as the datapath's build script does.
 pub(crate) fn run() -> Result<()> {
-    let status = Command::new("cargo")
-        .args(["build", "--release", "--locked"])
-        .current_dir(root().join("ebpf"))
+    let status = within(&root().join("ebpf"), &["build", "--release", "--locked"])
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         // `-Z build-std` on a stable toolchain.
@@ -19,9 +16,4 @@ pub(crate) fn run() -> Result<()> {
     ensure!(status.success(), "the kernel programs do not build");
     println!("built ebpf/target/bpfel-unknown-none/release/datapath");
     Ok(())
-}
-
-/// The workspace's root.
-pub(crate) fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

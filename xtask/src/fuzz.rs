@@ -1,12 +1,11 @@
 //! Fuzzing of what reads foreign bytes, for as long as one likes.
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::ebpf::root;
+use crate::cargo::{root, within};
 
 /// Programs of the workspace `fuzz`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -34,14 +33,12 @@ pub(crate) fn run(targets: &[Target], seconds: u64) -> Result<()> {
         // libFuzzer reads every folder, and writes what leads it further into the first.
         let found = root().join("fuzz/target/inputs").join(name.get_name());
         fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
-        let status = Command::new("cargo")
-            .args(["run", "--release", "--locked", "--bin", name.get_name(), "--"])
+        // Its flags are in `fuzz/.cargo/config.toml`, which a variable would replace.
+        let status = within(&root().join("fuzz"), &["run", "--release", "--locked", "--bin", name.get_name(), "--"])
             .arg(format!("-max_total_time={seconds}"))
             .arg(found)
             .args(target.seeds().map(|folder| root().join(folder)))
-            // Its flags are in `fuzz/.cargo/config.toml`, which a variable would replace.
             .env_remove("RUSTFLAGS")
-            .current_dir(root().join("fuzz"))
             .status()
             .context("cannot run cargo")?;
         ensure!(status.success(), "{} broke: the input is in fuzz/, and above", name.get_name());
@@ -57,8 +54,8 @@ mod tests {
 
     #[test]
     fn its_lock_file_knows_what_the_workspace_depends_on() {
-        let mut cargo = Command::new("cargo");
-        cargo.args(["metadata", "--locked", "--quiet", "--format-version", "1"]).current_dir(root().join("fuzz"));
+        let metadata = ["metadata", "--locked", "--quiet", "--format-version", "1"];
+        let mut cargo = within(&root().join("fuzz"), &metadata);
         let status = cargo.stdout(Stdio::null()).status().unwrap();
         assert!(status.success(), "run `cargo metadata` in fuzz/ and commit its Cargo.lock");
     }

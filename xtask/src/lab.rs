@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::apt;
-use crate::ebpf::root;
+use crate::cargo::{cargo, root};
 use crate::leftovers;
 use crate::setup;
 use crate::test::ended;
@@ -47,13 +47,11 @@ fn ready(arguments: &[String]) -> Result<Command> {
 }
 
 fn build() -> Result<()> {
-    let built = Command::new("cargo")
-        .args(["build", "--locked", "--bins"])
+    let built = cargo(&["build", "--locked", "--bins"])
         .args(
             ["synscope-datapath", "synscope-tracer", "synscope-analyzer", "synscope-api", "synscope-lab"]
                 .map(|name| format!("--package={name}")),
         )
-        .current_dir(root())
         .status()
         .context("cannot run cargo")?;
     ensure!(built.success(), "the services do not build");

@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::ebpf::root;
+use crate::cargo::root;
 use crate::vm::boot;
 
 /// Of namespaces, cgroups and temporary folders.

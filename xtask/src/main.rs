@@ -6,6 +6,7 @@ mod apt;
 mod behind;
 mod bench;
 mod bpftrace;
+mod cargo;
 mod ebpf;
 mod fuzz;
 mod here;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::apt::output;
-use crate::ebpf::root;
+use crate::cargo::cargo;
 use crate::ignored;
 use crate::test::{Outcome, SEED, ended};
 
@@ -28,9 +28,8 @@ pub(crate) struct Program {
 
 /// Builds all of them, with the programs and examples that they start.
 pub(crate) fn build() -> Result<Vec<Program>> {
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
-    cargo.current_dir(root()).stderr(Stdio::inherit());
+    let mut cargo = cargo(&["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.stderr(Stdio::inherit());
     built(&output(&mut cargo)?)
 }
 

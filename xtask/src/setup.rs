@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::apt::{self, Suite, checked, on_path, output};
-use crate::ebpf::root;
+use crate::cargo::{cargo, root};
 
 /// Borrows the toolchain's own libLLVM; newer ones need LLVM development packages.
 const BPF_LINKER: &str = "0.10.4";
@@ -76,13 +76,13 @@ fn rust_src_from_debian(library: &Path) -> Result<()> {
 }
 
 fn cargo_tool(name: &str, version: &str, arguments: &[&str]) -> Result<()> {
-    let present = Command::new("cargo").args(["install", "--list"]).output().context("cannot run cargo")?;
+    let present = cargo(&["install", "--list"]).output().context("cannot run cargo")?;
     let wanted = format!("{name} v{version}:");
     if String::from_utf8_lossy(&present.stdout).lines().any(|line| line == wanted) {
         return ok(&format!("{name} {version}"));
     }
     say(&format!("building {name} {version} with cargo install"));
-    checked(Command::new("cargo").args(["install", name, "--version", version, "--locked"]).args(arguments))
+    checked(cargo(&["install", name, "--version", version, "--locked"]).args(arguments))
         .with_context(|| format!("run `cargo install {name} --version {version} --locked` by hand"))
 }
 

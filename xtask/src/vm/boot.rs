@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::initramfs;
 use super::kernel::Kernel;
-use crate::ebpf::root;
+use crate::cargo::root;
 
 const EMULATOR: &str = "qemu-system-x86_64";
 /// Debian 12 and Ubuntu 22.04 have it beside the emulator, newer ones in a package of its own.

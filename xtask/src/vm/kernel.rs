@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::apt::{Suite, checked};
-use crate::ebpf::root;
+use crate::cargo::root;
 
 /// A kernel line that synscope is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,7 +1,8 @@
 //! Network namespaces for tests: made, used from threads of their own, and removed also when the test fails.
 
 use std::fs::File;
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
@@ -9,6 +10,22 @@ use nix::sched::{CloneFlags, setns};
 pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("`ip` of iproute2");
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Commands, a line each, by one process in a namespace or here: an emulated machine takes a third of a second to start it.
+fn ip_lines(netns: Option<&str>, commands: &str) -> Result<(), String> {
+    let mut ip = Command::new("ip");
+    // Those after one that fails are done too.
+    ip.args(netns.iter().flat_map(|netns| ["-n", netns])).args(["-force", "-batch", "-"]);
+    ip.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut ip = ip.spawn().map_err(|error| error.to_string())?;
+    let written = ip.stdin.take().map(|mut input| input.write_all(commands.as_bytes()));
+    let output = ip.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() && written.is_some_and(|written| written.is_ok()) {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// Runs in a namespace, on a thread that ends with it: a thread that changed its namespace is never given back.
@@ -37,16 +54,32 @@ impl Line {
     pub(crate) fn new(name: &str) -> Self {
         let named = |role: &str| format!("syn-t-{name}-{}-{role}", std::process::id());
         let line = Self { client: named("c"), wire: named("w"), server: named("s") };
-        for netns in [&line.client, &line.wire, &line.server] {
-            ip(&format!("netns add {netns}"));
-            ip(&format!("-n {netns} link set lo up"));
-        }
-        for (netns, end, host) in [(&line.client, "c", 1), (&line.server, "s", 2)] {
-            ip(&format!("-n {} link add {end} type veth peer name eth0 netns {netns}", line.wire));
-            ip(&format!("-n {} link set {end} up", line.wire));
-            ip(&format!("-n {netns} addr add 10.9.0.{host}/24 dev eth0"));
-            ip(&format!("-n {netns} addr add fd09::{host}/64 dev eth0 nodad"));
-            ip(&format!("-n {netns} link set eth0 up"));
+        let Self { client, wire, server } = &line;
+        ip_lines(None, &format!("netns add {client}\n netns add {wire}\n netns add {server}\n")).expect("namespaces");
+        ip_lines(
+            Some(wire),
+            &format!(
+                "link set lo up
+                link add c type veth peer name eth0 netns {client}
+                link set c up
+                link add s type veth peer name eth0 netns {server}
+                link set s up
+                "
+            ),
+        )
+        .expect("the wire's ends");
+        for (netns, host) in [(client, 1), (server, 2)] {
+            ip_lines(
+                Some(netns),
+                &format!(
+                    "link set lo up
+                    addr add 10.9.0.{host}/24 dev eth0
+                    addr add fd09::{host}/64 dev eth0 nodad
+                    link set eth0 up
+                    "
+                ),
+            )
+            .expect("addresses");
         }
         line
     }
@@ -54,21 +87,23 @@ impl Line {
     /// Joins the wire's two ends, by a bridge that says nothing itself: one that snoops multicast joins a group, and its
     /// IGMP report is one more entry in a table.
     pub(crate) fn bridge(&self) {
-        ip(&format!("-n {} link add name bridge type bridge forward_delay 0 mcast_snooping 0", self.wire));
-        for end in ["c", "s"] {
-            ip(&format!("-n {} link set {end} master bridge", self.wire));
-        }
-        ip(&format!("-n {} link set bridge up", self.wire));
+        ip_lines(
+            Some(&self.wire),
+            "link add name bridge type bridge forward_delay 0 mcast_snooping 0
+            link set c master bridge
+            link set s master bridge
+            link set bridge up
+            ",
+        )
+        .expect("a bridge");
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        for netns in [&self.client, &self.wire, &self.server] {
-            let removed = Command::new("ip").args(["netns", "del", netns]).status();
-            if !removed.is_ok_and(|status| status.success()) {
-                eprintln!("namespace {netns} is left behind");
-            }
+        let Self { client, wire, server } = self;
+        if let Err(why) = ip_lines(None, &format!("netns del {client}\n netns del {wire}\n netns del {server}\n")) {
+            eprintln!("namespaces are left behind: {why}");
         }
     }
 }
