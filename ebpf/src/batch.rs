@@ -5,17 +5,20 @@ use core::ptr;
 use aya_ebpf::btf_maps::Array;
 use synscope_abi::batch::{BATCH_KEYS, Batch, TASK_MOVE};
 use synscope_abi::flow::{FlowKey, PendingKey};
-use synscope_abi::settings::{CURRENT, TABLE_SLOTS};
+use synscope_abi::settings::CURRENT;
 
 use crate::maps::{PendingTable, TableSlot};
 use crate::sweep::{ENOENT, Pass, visit, visit_pending};
 use crate::track::from_retiring;
 
 /// Takes out those of the named entries that have expired, or moves them out of the retiring tables. Returns 0, or a
-/// negative errno when there is no table or no settings.
+/// negative errno when there is no such table or no settings.
 #[inline(always)]
-pub fn flows<const N: usize>(batch: &Array<Batch<FlowKey<N>>, 1>, slot: &impl TableSlot<N>) -> i32 {
-    let (Some(batch), Some(table), Some(mut pass)) = (batch.get(0), slot.get(CURRENT), Pass::begin()) else {
+pub fn flows<const N: usize>(batch: &Array<Batch<FlowKey<N>>, 1>, slots: &impl TableSlot<N>) -> i32 {
+    let (Some(batch), Some(current), Some(mut pass)) = (batch.get(0), slots.get(CURRENT), Pass::begin()) else {
+        return -ENOENT;
+    };
+    let Some(table) = slots.get(batch.slot) else {
         return -ENOENT;
     };
     let mut at = 0;
@@ -25,28 +28,15 @@ pub fn flows<const N: usize>(batch: &Array<Batch<FlowKey<N>>, 1>, slot: &impl Ta
         }
         let key = &batch.keys[at];
         if batch.task == TASK_MOVE {
-            let _counted_where_it_fails = from_retiring(slot, table, key);
-        } else {
-            expire(slot, key, &mut pass);
+            let _counted_where_it_fails = from_retiring(slots, current, key);
+        } else if let Some(flow) = table.get_ptr_mut(key) {
+            let table = ptr::from_ref(table).cast_mut().cast();
+            // SAFETY: the entry was just found in the table, and stays allocated while the program runs (RCU).
+            unsafe { visit::<N>(table, key, flow, &mut pass) };
         }
         at += 1;
     }
     0
-}
-
-#[inline(always)]
-fn expire<const N: usize>(slot: &impl TableSlot<N>, key: &FlowKey<N>, pass: &mut Pass) {
-    let mut at = 0;
-    while at < TABLE_SLOTS {
-        if let Some(table) = slot.get(at)
-            && let Some(flow) = table.get_ptr_mut(key)
-        {
-            let table = ptr::from_ref(table).cast_mut().cast();
-            // SAFETY: the entry was just found in the table, and stays allocated while the program runs (RCU).
-            unsafe { visit::<N>(table, key, flow, pass) };
-        }
-        at += 1;
-    }
 }
 
 /// Takes out those of the named refused SYNs that will not come again.

@@ -16,6 +16,8 @@ pub const TASK_MOVE: u32 = 1;
 pub struct Batch<K> {
     /// [`TASK_EXPIRE`] or [`TASK_MOVE`].
     pub task: u32,
+    /// Slot of the table that the keys were read from, where there are slots.
+    pub slot: u32,
     /// How many of the keys count.
     pub length: u32,
     /// The keys.
@@ -25,24 +27,24 @@ pub struct Batch<K> {
 impl<K: Copy> Batch<K> {
     /// A batch of the first [`BATCH_KEYS`] of `keys`; none when there are no keys.
     #[must_use]
-    pub fn of(task: u32, keys: &[K]) -> Option<Self> {
+    pub fn of(task: u32, slot: u32, keys: &[K]) -> Option<Self> {
         let mut filled = [*keys.first()?; BATCH_KEYS];
         let mut length = 0;
         for (place, key) in filled.iter_mut().zip(keys) {
             *place = *key;
             length += 1;
         }
-        Some(Self { task, length, keys: filled })
+        Some(Self { task, slot, length, keys: filled })
     }
 }
 
 const _: () = {
     use crate::flow::{FlowKey, PendingKey};
     use core::mem::size_of;
-    assert!(size_of::<Batch<FlowKey<4>>>() == 8 + BATCH_KEYS * 16);
-    assert!(size_of::<Batch<FlowKey<16>>>() == 8 + BATCH_KEYS * 40);
-    assert!(size_of::<Batch<PendingKey<4>>>() == 8 + BATCH_KEYS * 20);
-    assert!(size_of::<Batch<PendingKey<16>>>() == 8 + BATCH_KEYS * 44);
+    assert!(size_of::<Batch<FlowKey<4>>>() == 12 + BATCH_KEYS * 16);
+    assert!(size_of::<Batch<FlowKey<16>>>() == 12 + BATCH_KEYS * 40);
+    assert!(size_of::<Batch<PendingKey<4>>>() == 12 + BATCH_KEYS * 20);
+    assert!(size_of::<Batch<PendingKey<16>>>() == 12 + BATCH_KEYS * 44);
 };
 
 #[cfg(test)]
@@ -51,10 +53,10 @@ mod tests {
 
     #[test]
     fn a_batch_holds_what_fits() {
-        assert_eq!(Batch::<u32>::of(TASK_MOVE, &[]), None);
-        let batch = Batch::of(TASK_MOVE, &[7, 8]).unwrap();
-        assert_eq!((batch.length, batch.keys[0], batch.keys[1]), (2, 7, 8));
+        assert_eq!(Batch::<u32>::of(TASK_MOVE, 1, &[]), None);
+        let batch = Batch::of(TASK_MOVE, 1, &[7, 8]).unwrap();
+        assert_eq!((batch.slot, batch.length, batch.keys[0], batch.keys[1]), (1, 2, 7, 8));
         let many: [u32; 100] = core::array::from_fn(|at| u32::try_from(at).unwrap());
-        assert_eq!(Batch::of(TASK_EXPIRE, &many).unwrap().length, 16);
+        assert_eq!(Batch::of(TASK_EXPIRE, 0, &many).unwrap().length, 16);
     }
 }

@@ -91,12 +91,12 @@ impl Kernel {
         let ([flows_v4, flows_v6], [pending_v4, pending_v6]) = (FLOWS, PENDING);
         for slot in 0..TABLE_SLOTS {
             let (v4, v6) = (self.table_info(FLOWS_V4, slot)?, self.table_info(FLOWS_V6, slot)?);
-            self.by_batches::<FlowKey<4>, Flow>(FLOWS_V4, &v4, flows_v4, TASK_EXPIRE)?;
-            self.by_batches::<FlowKey<16>, Flow>(FLOWS_V6, &v6, flows_v6, TASK_EXPIRE)?;
+            self.by_batches::<FlowKey<4>, Flow>(FLOWS_V4, &v4, flows_v4, (TASK_EXPIRE, slot))?;
+            self.by_batches::<FlowKey<16>, Flow>(FLOWS_V6, &v6, flows_v6, (TASK_EXPIRE, slot))?;
         }
         let (v4, v6) = (self.pending_info("PENDING_V4")?, self.pending_info("PENDING_V6")?);
-        self.by_batches::<PendingKey<4>, Pending>("PENDING_V4", &v4, pending_v4, TASK_EXPIRE)?;
-        self.by_batches::<PendingKey<16>, Pending>("PENDING_V6", &v6, pending_v6, TASK_EXPIRE)
+        self.by_batches::<PendingKey<4>, Pending>("PENDING_V4", &v4, pending_v4, (TASK_EXPIRE, 0))?;
+        self.by_batches::<PendingKey<16>, Pending>("PENDING_V6", &v6, pending_v6, (TASK_EXPIRE, 0))
     }
 
     /// One pass over the retiring tables: their entries move into the one in use.
@@ -121,7 +121,7 @@ impl Kernel {
         let [v4, v6] = FLOWS;
         RETIRING.into_iter().try_for_each(|slot| {
             let on_keys = if N == 4 { v4 } else { v6 };
-            self.by_batches::<FlowKey<N>, Flow>(name, &self.table_info(name, slot)?, on_keys, TASK_MOVE)
+            self.by_batches::<FlowKey<N>, Flow>(name, &self.table_info(name, slot)?, on_keys, (TASK_MOVE, slot))
         })
     }
 
@@ -131,11 +131,11 @@ impl Kernel {
         name: &'static str,
         table: &MapInfo,
         OnKeys { program, map }: OnKeys,
-        task: u32,
+        (task, slot): (u32, u32),
     ) -> Result<(), KernelError> {
         let mut place = self.again::<Batch<K>>(map)?;
         let mut hand_over = |named: &[K]| {
-            let Some(batch) = Batch::of(task, named) else { return Ok(()) };
+            let Some(batch) = Batch::of(task, slot, named) else { return Ok(()) };
             place.set(0, batch, 0).map_err(|source| KernelError::Map { name: map, source })?;
             self.run(program)
         };
