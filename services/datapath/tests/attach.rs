@@ -180,7 +180,8 @@ fn a_program_that_somebody_took_off_is_put_back() {
     if there.mechanism == "tcx" {
         detach(&pins.0.join("link-c-ingress"));
     } else {
-        netns::ip(&format!("netns exec {} tc qdisc del dev c clsact", line.wire));
+        let removed = within(&line.wire, || Command::new("tc").args(["qdisc", "del", "dev", "c", "clsact"]).status());
+        assert!(removed.unwrap().success());
     }
     let again = status(&line, &mut interfaces, &mut kernel);
     assert_eq!((again.attached, again.position), (true, Some(1)), "{again:?}");
@@ -326,7 +327,7 @@ fn has_clsact(line: &Line, interface: &str) -> bool {
 fn only_queueing_disciplines_of_ours_that_nobody_uses_are_removed() {
     let line = Line::new("qdisc");
     let pins = Pins::new("qdisc");
-    netns::ip(&format!("-n {} link add jump type veth peer name foreign", line.wire));
+    netns::ip(&line.wire, "link add jump type veth peer name foreign");
     let mut behind = Ebpf::load(BEHIND).unwrap();
     let program: &mut SchedClassifier = behind.program_mut("drop_all").unwrap().try_into().unwrap();
     program.load().unwrap();

@@ -82,9 +82,8 @@ fn an_ipip_tunnel_is_tracked_inside_and_outside() {
     for (netns, local, remote, inner) in
         [(&line.client, "10.9.0.1", "10.9.0.2", CLIENT), (&line.server, "10.9.0.2", "10.9.0.1", SERVER)]
     {
-        ip(&format!("-n {netns} link add tunnel type ipip local {local} remote {remote}"));
-        ip(&format!("-n {netns} addr add {inner}/24 dev tunnel"));
-        ip(&format!("-n {netns} link set tunnel up"));
+        let device = format!("link add tunnel type ipip local {local} remote {remote}");
+        ip(netns, &format!("{device}\n addr add {inner}/24 dev tunnel\n link set tunnel up"));
     }
     let mut kernel = kernel();
     if KernelVersion::current().unwrap() < KernelVersion::new(5, 14, 0) {
@@ -109,9 +108,8 @@ fn a_vlan_is_tracked_with_its_tag_beside_the_packet_and_on_its_own_interface() {
     let line = Line::new("vlan");
     line.bridge();
     for (netns, address) in [(&line.client, CLIENT), (&line.server, SERVER)] {
-        ip(&format!("-n {netns} link add link eth0 name eth0.7 type vlan id 7"));
-        ip(&format!("-n {netns} addr add {address}/24 dev eth0.7"));
-        ip(&format!("-n {netns} link set eth0.7 up"));
+        let device = "link add link eth0 name eth0.7 type vlan id 7";
+        ip(netns, &format!("{device}\n addr add {address}/24 dev eth0.7\n link set eth0.7 up"));
     }
     let mut kernel = kernel();
     // veth hands tags over beside the packet, in both directions.

@@ -192,9 +192,9 @@ async fn an_interface_that_comes_later_is_found_and_one_that_vanishes_is_forgott
     };
     hooks(2).await;
     for _again in 0..2 {
-        netns::ip(&format!("-n {} link add eth7 type veth peer name other", agent.line.client));
+        netns::ip(&agent.line.client, "link add eth7 type veth peer name other");
         hooks(4).await;
-        netns::ip(&format!("-n {} link del eth7", agent.line.client));
+        netns::ip(&agent.line.client, "link del eth7");
         hooks(2).await;
     }
     assert!(!agent.pins.join("link-eth7-ingress").exists());

@@ -90,7 +90,7 @@ fn agrees(passing: &Passing, bytes: &[u8], expected: Result<Packet, Counter>) {
 fn a_device_that_cannot_do_it_itself_gets_it_behind_the_driver_and_says_so() {
     let line = Line::new("generic");
     line.bridge();
-    netns::ip(&format!("-n {} addr add 10.9.0.3/24 dev bridge", line.wire));
+    netns::ip(&line.wire, "addr add 10.9.0.3/24 dev bridge");
     // A bridge has no `ndo_bpf`.
     let mut passing = within(&line.wire, || {
         let mut passing = Passing::load().unwrap();
@@ -113,7 +113,7 @@ fn a_device_that_cannot_do_it_itself_gets_it_behind_the_driver_and_says_so() {
 #[test]
 fn where_it_cannot_be_at_all_the_reason_is_said_and_nothing_ends() {
     let line = Line::new("off");
-    netns::ip(&format!("-n {} tuntap add tun0 mode tun", line.client));
+    netns::ip(&line.client, "tuntap add tun0 mode tun");
     let (_first, second) = within(&line.client, || {
         let [eth0, tun0] = ["eth0", "tun0"].map(|name| links::named(name).unwrap());
         let mut first = Passing::load().unwrap();

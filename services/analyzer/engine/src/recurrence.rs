@@ -155,11 +155,14 @@ pub fn level(chances: impl IntoIterator<Item = f64>) -> f64 {
 /// The period of these intervals; none where they vary too much. Where many spikes were missed, most intervals span
 /// several cycles, so a shorter one is asked as well.
 fn fit(intervals: &[f64]) -> Option<Fit> {
-    let mut sorted = intervals.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let at = |place: usize| sorted.get(place).copied().filter(|cycle| *cycle > 0.0);
-    let shorter = if sorted.len() < MISSES_MIN { sorted.len() / 2 } else { sorted.len() / 4 };
-    let fits = [sorted.len() / 2, shorter].map(|place| at(place).and_then(|cycle| fit_to(intervals, cycle)));
+    let middle = intervals.len() / 2;
+    let shorter = if intervals.len() < MISSES_MIN { middle } else { intervals.len() / 4 };
+    let mut ranked = intervals.to_vec();
+    let mut ranked_at = |place: usize| {
+        let is_there = place < ranked.len();
+        is_there.then(|| *ranked.select_nth_unstable_by(place, f64::total_cmp).1).filter(|cycle| *cycle > 0.0)
+    };
+    let fits = [middle, shorter].map(|place| ranked_at(place).and_then(|cycle| fit_to(intervals, cycle)));
     fits.into_iter().flatten().min_by(|a, b| a.off().total_cmp(&b.off()))
 }
 
@@ -167,11 +170,23 @@ fn fit(intervals: &[f64]) -> Option<Fit> {
 fn fit_to(intervals: &[f64], near_ns: f64) -> Option<Fit> {
     let n = to_f64(intervals.len() as u64);
     let spans = |interval: f64| (interval / near_ns).round().clamp(1.0, MISSED_MAX);
-    let mean = intervals.iter().map(|interval| interval / spans(*interval)).sum::<f64>() / n;
-    let squares = intervals.iter().map(|interval| (interval / spans(*interval) - mean).powi(2));
     // By one less than there are: few intervals vary less than those they are drawn from.
-    let variation = (squares.sum::<f64>() / (n - 1.0).max(1.0)).sqrt() / mean;
-    if variation >= VARIATION_MAX {
+    let most = |mean: f64| (VARIATION_MAX * mean).powi(2) * (n - 1.0).max(1.0);
+    // No cycle is longer than its interval, and what is summed by this (Welford 1962) only grows: most shuffles are seen to
+    // vary too much after a few.
+    let enough = most(intervals.iter().sum::<f64>() / n);
+    let (mut seen, mut mean, mut squares) = (0.0, 0.0, 0.0);
+    for interval in intervals {
+        let cycle = interval / spans(*interval);
+        let off = cycle - mean;
+        seen += 1.0;
+        mean += off / seen;
+        squares += off * (cycle - mean);
+        if squares >= enough {
+            return None;
+        }
+    }
+    if squares >= most(mean) {
         return None;
     }
     // A straight line through the onsets over their cycles, by least squares.

@@ -94,7 +94,7 @@ fn unacknowledged(stream: &std::net::TcpStream) -> i32 {
 fn the_wire_of_these_tests_joins_nothing_by_itself() {
     let line = Line::new("plain");
     let _listener = listen(&line, 8080);
-    ip(&format!("-n {} link show c", line.wire));
+    ip(&line.wire, "link show c");
     assert!(connect(&line, 8080, Duration::from_millis(200)).is_err(), "else the redirect test would prove nothing");
 }
 

@@ -7,16 +7,17 @@ use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
-pub(crate) fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().expect("`ip` of iproute2");
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+/// Runs `ip` with commands, a line each, in a namespace.
+pub(crate) fn ip(netns: &str, commands: &str) {
+    if let Err(why) = run(&["-n", netns], commands) {
+        panic!("ip -n {netns}: {why}\n{commands}");
+    }
 }
 
-/// Commands, a line each, by one process in a namespace or here: an emulated machine takes a third of a second to start it.
-fn ip_lines(netns: Option<&str>, commands: &str) -> Result<(), String> {
+/// All by one process: an emulated machine takes a third of a second to start one. Those after one that fails are run too.
+fn run(options: &[&str], commands: &str) -> Result<(), String> {
     let mut ip = Command::new("ip");
-    // Those after one that fails are done too.
-    ip.args(netns.iter().flat_map(|netns| ["-n", netns])).args(["-force", "-batch", "-"]);
+    ip.args(options).args(["-force", "-batch", "-"]);
     ip.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut ip = ip.spawn().map_err(|error| error.to_string())?;
     let written = ip.stdin.take().map(|mut input| input.write_all(commands.as_bytes()));
@@ -55,31 +56,27 @@ impl Line {
         let named = |role: &str| format!("syn-t-{name}-{}-{role}", std::process::id());
         let line = Self { client: named("c"), wire: named("w"), server: named("s") };
         let Self { client, wire, server } = &line;
-        ip_lines(None, &format!("netns add {client}\n netns add {wire}\n netns add {server}\n")).expect("namespaces");
-        ip_lines(
-            Some(wire),
+        run(&[], &format!("netns add {client}\n netns add {wire}\n netns add {server}\n")).expect("namespaces");
+        ip(
+            wire,
             &format!(
                 "link set lo up
                 link add c type veth peer name eth0 netns {client}
                 link set c up
                 link add s type veth peer name eth0 netns {server}
-                link set s up
-                "
+                link set s up"
             ),
-        )
-        .expect("the wire's ends");
+        );
         for (netns, host) in [(client, 1), (server, 2)] {
-            ip_lines(
-                Some(netns),
+            ip(
+                netns,
                 &format!(
                     "link set lo up
                     addr add 10.9.0.{host}/24 dev eth0
                     addr add fd09::{host}/64 dev eth0 nodad
-                    link set eth0 up
-                    "
+                    link set eth0 up"
                 ),
-            )
-            .expect("addresses");
+            );
         }
         line
     }
@@ -87,22 +84,20 @@ impl Line {
     /// Joins the wire's two ends, by a bridge that says nothing itself: one that snoops multicast joins a group, and its
     /// IGMP report is one more entry in a table.
     pub(crate) fn bridge(&self) {
-        ip_lines(
-            Some(&self.wire),
+        ip(
+            &self.wire,
             "link add name bridge type bridge forward_delay 0 mcast_snooping 0
             link set c master bridge
             link set s master bridge
-            link set bridge up
-            ",
-        )
-        .expect("a bridge");
+            link set bridge up",
+        );
     }
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let Self { client, wire, server } = self;
-        if let Err(why) = ip_lines(None, &format!("netns del {client}\n netns del {wire}\n netns del {server}\n")) {
+        if let Err(why) = run(&[], &format!("netns del {client}\n netns del {wire}\n netns del {server}\n")) {
             eprintln!("namespaces are left behind: {why}");
         }
     }

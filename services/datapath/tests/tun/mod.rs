@@ -24,8 +24,7 @@ pub(crate) struct Tunnel {
 pub(crate) fn join(ends: [(&str, Ipv4Addr); 2]) -> Tunnel {
     let [one, other] = ends.map(|(netns, address)| {
         let device = within(netns, open);
-        ip(&format!("-n {netns} addr add {address}/24 dev {NAME}"));
-        ip(&format!("-n {netns} link set {NAME} up"));
+        ip(netns, &format!("addr add {address}/24 dev {NAME}\n link set {NAME} up"));
         device
     });
     let ways = [(one.try_clone().unwrap(), other.try_clone().unwrap()), (other, one)];
