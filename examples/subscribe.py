@@ -106,6 +106,9 @@ async def listen(arguments):
     client = await nats.connect(arguments.server, max_reconnect_attempts=-1, allow_reconnect=True)
     for kind in kinds.values():
         await client.subscribe(kind.subject, cb=on_message(kind))
+    # Twice: the first one's question overtakes the subscriptions, which wait to be sent (nats-py 2.16), and is answered
+    # before the server has them.
+    await client.flush()
     await client.flush()
     print("subscribed", file=sys.stderr, flush=True)
     try:

@@ -2,9 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "what no outbox would send")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -122,6 +125,39 @@ async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().try_into().unwrap())
+}
+
+/// Hands over what one client and a server say to each other; what the client said so far, each piece before it goes on.
+fn overheard(server: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let all = said.clone();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+        let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut answers, &mut back));
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = client.read(&mut piece) {
+            all.lock().unwrap().extend_from_slice(&piece[..length]);
+            server.write_all(&piece[..length]).unwrap();
+        }
+    });
+    (port, said)
+}
+
+#[test]
+fn it_says_that_it_is_subscribed_when_the_server_has_answered_after_the_last_subscription() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let (proxy, said) = overheard(port);
+    let mut child = subscriber(proxy);
+    let said = String::from_utf8_lossy(&said.lock().unwrap()).into_owned();
+    let (subscriptions, last) = (said.matches("\r\nSUB ").count(), said.rfind("\r\nSUB "));
+    assert!(subscriptions >= 5 && said.rfind("PING\r\n") > last, "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// How long a server is busy.
