@@ -1,6 +1,7 @@
 //! Maps of several nodes as one.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
+use std::iter;
 
 use super::{Each, Entry, Held, Histogram, Map, Mean, Merged, Number, PerNode, Snapshot, Value, series};
 
@@ -69,20 +70,32 @@ fn sorted<V>(mut entries: Vec<Entry<V>>) -> Vec<Entry<V>> {
 /// Maps of one name and one kind become one; the answer is in the order of their names. Two nodes whose maps of one name
 /// are of different kinds, as their kernels' types may differ, have both.
 pub fn merge(maps: impl IntoIterator<Item = Merged>) -> Vec<Merged> {
-    let mut merged: BTreeMap<(String, Shape), Merged> = BTreeMap::new();
+    let mut alike: BTreeMap<(String, Shape), Vec<Merged>> = BTreeMap::new();
     for map in maps {
-        let place = (map.name.clone(), map.held.shape());
-        let both = match merged.remove(&place) {
-            Some(before) => Map {
-                held: held(before.held, map.held),
-                left_out: before.left_out.saturating_add(map.left_out),
-                name: map.name,
-            },
-            None => map,
-        };
-        merged.insert(place, both);
+        alike.entry((map.name.clone(), map.held.shape())).or_default().push(map);
     }
-    merged.into_values().collect()
+    alike.into_values().filter_map(all).collect()
+}
+
+/// Two by two, again and again: one after the other, what the first adds would be gone through as often as there are nodes.
+fn all(mut maps: Vec<Merged>) -> Option<Merged> {
+    while maps.len() > 1 {
+        let mut rest = maps.into_iter();
+        let two = || {
+            let one = rest.next()?;
+            Some(match rest.next() {
+                Some(other) => both(one, other),
+                None => one,
+            })
+        };
+        maps = iter::from_fn(two).collect();
+    }
+    maps.pop()
+}
+
+fn both(one: Merged, other: Merged) -> Merged {
+    let left_out = one.left_out.saturating_add(other.left_out);
+    Map { held: held(one.held, other.held), left_out, name: one.name }
 }
 
 /// Both as one. They are of one shape.
@@ -113,17 +126,21 @@ fn held(one: Held<PerNode>, other: Held<PerNode>) -> Held<PerNode> {
     }
 }
 
+/// Both are in the order of their keys, and so is what comes of them.
 fn join<V>(one: Vec<Entry<V>>, other: Vec<Entry<V>>, add: impl Fn(&mut V, V)) -> Vec<Entry<V>> {
-    let mut all: BTreeMap<Option<Value>, V> = BTreeMap::new();
-    for Entry { key, value } in one.into_iter().chain(other) {
-        match all.entry(key) {
-            btree_map::Entry::Vacant(place) => {
-                place.insert(value);
-            }
-            btree_map::Entry::Occupied(mut place) => add(place.get_mut(), value),
+    let mut all = Vec::with_capacity(one.len() + other.len());
+    let mut other = other.into_iter().peekable();
+    for mut entry in one {
+        while let Some(before) = other.next_if(|other| other.key < entry.key) {
+            all.push(before);
         }
+        if let Some(same) = other.next_if(|other| other.key == entry.key) {
+            add(&mut entry.value, same.value);
+        }
+        all.push(entry);
     }
-    all.into_iter().map(|(key, value)| Entry { key, value }).collect()
+    all.extend(other);
+    all
 }
 
 impl Number {
