@@ -22,8 +22,9 @@ const ALOOF: [&str; 7] = [
     "synscope-engine",
     "synscope-sketch",
 ];
-/// Kernels that the kernel tests run on besides this one: with all we use, without tcx, and the oldest supported.
-const OTHER_KERNELS: [Release; 3] = [Release::V6_12, Release::V6_1, Release::V5_10];
+/// Kernels that the kernel tests run on besides this one: the oldest supported, with all we use, and without tcx. They take
+/// longest in this order.
+const OTHER_KERNELS: [Release; 3] = [Release::V5_10, Release::V6_12, Release::V6_1];
 /// What an emulated machine is given: alone on a processor it takes a fifth of that.
 pub(crate) const GUEST_LIMIT: Duration = Duration::from_mins(40);
 /// As many as the smallest machine for tests has processors; a guest uses one.
