@@ -294,3 +294,30 @@ fn to_u64(n: f64) -> u64 {
 fn to_i64(n: f64) -> i64 {
     n as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// As by the definition of the variation, which goes through all intervals twice.
+        #[test]
+        fn ending_early_refuses_what_varies_too_much_and_nothing_else(
+            near in 10.0..1000.0_f64,
+            width in 0.0..0.6_f64,
+            places in proptest::collection::vec((1..7_u8, -1.0..1.0_f64), 2..80),
+        ) {
+            let intervals: Vec<f64> =
+                places.iter().map(|(cycles, off)| near * (f64::from(*cycles) + width * off)).collect();
+            let cycle = |interval: &f64| interval / (interval / near).round().clamp(1.0, MISSED_MAX);
+            let n = f64::from(u8::try_from(intervals.len()).unwrap());
+            let mean = intervals.iter().map(cycle).sum::<f64>() / n;
+            let squares: f64 = intervals.iter().map(|interval| (cycle(interval) - mean).powi(2)).sum();
+            let variation = (squares / (n - 1.0)).sqrt() / mean;
+            prop_assume!((variation - VARIATION_MAX).abs() > 1e-9);
+            prop_assert_eq!(fit_to(&intervals, near).is_some(), variation < VARIATION_MAX, "{}", variation);
+        }
+    }
+}
