@@ -126,20 +126,17 @@ fn held(one: Held<PerNode>, other: Held<PerNode>) -> Held<PerNode> {
     }
 }
 
-/// Both are in the order of their keys, and so is what comes of them.
-fn join<V>(one: Vec<Entry<V>>, other: Vec<Entry<V>>, add: impl Fn(&mut V, V)) -> Vec<Entry<V>> {
-    let mut all = Vec::with_capacity(one.len() + other.len());
-    let mut other = other.into_iter().peekable();
-    for mut entry in one {
-        while let Some(before) = other.next_if(|other| other.key < entry.key) {
-            all.push(before);
+/// All of both; what has one key is added up. Each is in the order of its keys, and a stable sort merges two such runs in one
+/// pass.
+fn join<V>(mut one: Vec<Entry<V>>, other: Vec<Entry<V>>, add: impl Fn(&mut V, V)) -> Vec<Entry<V>> {
+    one.extend(other);
+    let mut all: Vec<Entry<V>> = Vec::with_capacity(one.len());
+    for entry in sorted(one) {
+        match all.last_mut() {
+            Some(last) if last.key == entry.key => add(&mut last.value, entry.value),
+            _ => all.push(entry),
         }
-        if let Some(same) = other.next_if(|other| other.key == entry.key) {
-            add(&mut entry.value, same.value);
-        }
-        all.push(entry);
     }
-    all.extend(other);
     all
 }
 
@@ -314,6 +311,19 @@ mod tests {
         let values = Held::Values { entries: vec![Entry { key: None, value: PerNode::from(both) }] };
         assert_eq!(merged[0], Map { name: "a".into(), held: values, left_out: 2 });
         assert_eq!(merged[1].held, Held::Count { entries: vec![Entry { key: None, value: 3 }] });
+    }
+
+    #[test]
+    fn keys_that_read_alike_are_added_up_whoever_tells_them() {
+        let counted = |counts: &[u64]| {
+            let entry = |count: &u64| Entry { key: Some(Value::Text("f".into())), value: *count };
+            let held = Held::Count { entries: counts.iter().map(entry).collect() };
+            Snapshot { name: "a".into(), held, left_out: 0 }.of_node("n")
+        };
+        for nodes in [[&[1, 2][..], &[4]], [&[4], &[1, 2]], [&[1, 2], &[2, 2]]] {
+            let merged = merge(nodes.map(counted));
+            assert_eq!(merged, [counted(&[nodes.concat().iter().sum()])]);
+        }
     }
 
     #[test]
