@@ -33,11 +33,11 @@ pub(crate) fn run(targets: &[Target], seconds: u64) -> Result<()> {
         // libFuzzer reads every folder, and writes what leads it further into the first.
         let found = root().join("fuzz/target/inputs").join(name.get_name());
         fs::create_dir_all(&found).with_context(|| found.display().to_string())?;
-        // Its flags are in `fuzz/.cargo/config.toml`, which a variable would replace.
         let status = within(&root().join("fuzz"), &["run", "--release", "--locked", "--bin", name.get_name(), "--"])
             .arg(format!("-max_total_time={seconds}"))
             .arg(found)
             .args(target.seeds().map(|folder| root().join(folder)))
+            // Its flags are in `fuzz/.cargo/config.toml`, which a variable would replace.
             .env_remove("RUSTFLAGS")
             .status()
             .context("cannot run cargo")?;
