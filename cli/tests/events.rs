@@ -5,7 +5,7 @@ mod traced;
 
 use std::io::{BufRead, Read};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,41 @@ fn a_tracepoint_is_hit_by_every_thread_that_ends() {
     let written = traced(&ours(), script, || (0..5).for_each(|_| named("leaver", || {})));
     assert!(written.contains("@left: 5\n"), "{written}");
     assert!(written.contains(&format!("@[{}]: 5\n", std::process::id())), "{written}");
+}
+
+/// Names are read from the task, eight characters at once.
+#[test]
+fn a_name_of_any_length_is_read_whole() {
+    let names: Vec<String> = (1..16).map(|length| "reader-of-names".chars().skip(15 - length).collect()).collect();
+    let script = "tracepoint:syscalls:sys_enter_getppid /pid == $1/ { @[comm] = count(); @same[comm == curtask->comm] = count(); }";
+    let script = script.replace("$1", &std::process::id().to_string());
+    let written = traced(&ours(), &script, || {
+        for (times, name) in (1..).zip(&names) {
+            named(name, move || (0..times).for_each(|_| _ = nix::unistd::getppid()));
+        }
+    });
+    for (times, name) in (1..).zip(&names) {
+        assert!(written.contains(&format!("@[{name}]: {times}\n")), "{name}: {written}");
+    }
+    assert!(written.contains("@same[1]: 120\n") && !written.contains("@same[0]"), "{written}");
+}
+
+/// The verifier knows what these point to, and lets nobody compute with what it knows.
+#[test]
+fn pointers_that_are_arguments_are_numbers_too() {
+    let script = r#"rawtracepoint:sched_switch {
+            $before = args.prev;
+            $number = arg1;
+            printf("%d %d %d %d %d %d\n", (uint64)args.prev % 4096 == (uint64)curtask % 4096, $number >> 12 == arg1 / 4096,
+                ~arg1 == -1 - $number, (uint32)(uint64)$before == ($number & 0xffffffff), curtask->pid == tid,
+                (uint8)(rand % 2 ? arg1 : $number) == (arg1 & 255));
+            exit();
+        }"#;
+    let mut child = Command::new(OURS).args(["trace", "-q", "-e", script]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut written = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut written).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(written.lines().next().is_some_and(|line| line == "1 1 1 1 1 1"), "{written}");
 }
 
 /// Time between two probes, by thread.

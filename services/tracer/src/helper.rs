@@ -22,6 +22,7 @@ pub(crate) const JIFFIES64: i32 = 118;
 pub(crate) const KTIME_GET_BOOT_NS: i32 = 125;
 pub(crate) const RINGBUF_RESERVE: i32 = 131;
 pub(crate) const RINGBUF_SUBMIT: i32 = 132;
+pub(crate) const GET_CURRENT_TASK_BTF: i32 = 158;
 pub(crate) const FOR_EACH_MAP_ELEM: i32 = 164;
 pub(crate) const GET_FUNC_IP: i32 = 173;
 pub(crate) const MAP_LOOKUP_PERCPU_ELEM: i32 = 195;

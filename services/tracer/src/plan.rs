@@ -82,46 +82,81 @@ pub mod spent {
     pub const BY_RUN: i32 = 2;
 }
 
+/// The front of a map that gathers by key: for each CPU a few places, each for the first key that came there and was in the
+/// map already. What is added to such a key from then on is added here, by loads and a comparison of words, where the
+/// map itself takes a call, a hash and several returns. Nothing ever moves from one to the other: an entry is what the
+/// map has of it and what all fronts have of it, together.
+pub mod front {
+    /// Places.
+    pub const SLOTS: u32 = 1 << SLOT_BITS;
+    /// Bits of a hash that choose one.
+    pub const SLOT_BITS: i32 = 6;
+    /// Bytes of the longest key, without the number of a range.
+    pub const KEY_MOST: u32 = 24;
+    /// Offset in a place: 0 for a free one, then how many programs tried to take it, and from [`TAKEN`] on whose it is stays.
+    pub const STATE: i16 = 0;
+    /// Offset of the key; the value is behind it.
+    pub const KEY: i16 = 8;
+    /// A state that fewer tries do not reach.
+    pub const TAKEN: i32 = 1 << 30;
+    /// Odd, with bits all over: 2^64 by the golden ratio.
+    pub const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    /// Bytes of a place.
+    pub const fn slot(key: u32, value: u32) -> u32 {
+        KEY.unsigned_abs() as u32 + key + value
+    }
+}
+
 /// Where the maps of a trace are among each other: the script's own first.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Places {
     own: u32,
+    /// Those of the script's own that have a front.
+    fronts: Vec<usize>,
 }
 
 impl Places {
     /// Of a script with so many maps.
     pub fn of(script: &Script) -> Self {
-        Self { own: u32::try_from(script.maps.len()).unwrap_or(u32::MAX - 8) }
+        let fronts = (0..).zip(&script.maps).filter(|(_, map)| map.front).map(|(number, _)| number).collect();
+        Self { own: u32::try_from(script.maps.len()).unwrap_or(u32::MAX / 2), fronts }
     }
 
     /// One of the script's own.
-    pub fn own(self, map: usize) -> MapId {
+    pub fn own(&self, map: usize) -> MapId {
         MapId(u32::try_from(map).unwrap_or(0))
     }
 
     /// What carries results.
-    pub fn ring(self) -> MapId {
+    pub fn ring(&self) -> MapId {
         MapId(self.own)
     }
 
     /// What counts losses.
-    pub fn counters(self) -> MapId {
+    pub fn counters(&self) -> MapId {
         MapId(self.own + 1)
     }
 
     /// What does not fit the stack, a value for each probe.
-    pub fn arena(self) -> MapId {
+    pub fn arena(&self) -> MapId {
         MapId(self.own + 2)
     }
 
     /// Stacks.
-    pub fn stacks(self) -> MapId {
+    pub fn stacks(&self) -> MapId {
         MapId(self.own + 3)
     }
 
     /// What each CPU spent.
-    pub fn spent(self) -> MapId {
+    pub fn spent(&self) -> MapId {
         MapId(self.own + 4)
+    }
+
+    /// The front of one of the script's own.
+    pub fn front(&self, map: usize) -> Option<MapId> {
+        let place = self.fronts.iter().position(|other| *other == map)?;
+        Some(MapId(self.own + 5 + u32::try_from(place).ok()?))
     }
 }
 
@@ -171,7 +206,16 @@ pub fn maps(script: &Script, arena: (u32, u32)) -> Vec<MapPlan> {
     };
     let spent =
         MapPlan { name: "spent".to_owned(), kind: MapKind::PerCpuArray, key: 4, value: spent::SIZE, entries: 1 };
+    let front = |(own, _): (&MapPlan, _)| MapPlan {
+        name: format!("front_{}", own.name),
+        kind: MapKind::PerCpuArray,
+        key: 4,
+        value: front::SLOTS * front::slot(own.key, own.value),
+        entries: 1,
+    };
+    let fronts: Vec<MapPlan> = maps.iter().zip(&script.maps).filter(|(_, map)| map.front).map(front).collect();
     maps.extend([ring, counters, arena, stacks, spent]);
+    maps.extend(fronts);
     maps
 }
 

@@ -108,6 +108,11 @@ impl Target {
         }
     }
 
+    /// Whether the verifier knows the types of the arguments that the program gets.
+    pub fn is_typed(&self) -> bool {
+        matches!(self, Target::RawTracepoint { typed: Some(_), .. } | Target::Functions { way: Way::Typed(..), .. })
+    }
+
     /// By what it is attached, in the kernel's words, and why by that.
     pub fn attached_as(&self) -> (&'static str, &'static str) {
         match self {

@@ -39,6 +39,8 @@ pub struct Map {
     pub key: Option<Type>,
     /// What it holds.
     pub value: Held,
+    /// Whether a part of what is gathered lies in front of it ([`crate::plan::front`]).
+    pub front: bool,
 }
 
 /// What a map holds.
@@ -398,8 +400,10 @@ pub enum Source {
     Random,
     Cgroup,
     Jiffies,
-    Comm,
-    Task,
+    /// The thread's name; where it lies in a task that the verifier knows the type of, else a helper reads it.
+    Comm(Option<i16>),
+    /// The task, by the helper that tells it.
+    Task(i32),
     /// The address of the probe's context.
     Context,
     /// Part of the probe's context: bytes from its start, and how many.

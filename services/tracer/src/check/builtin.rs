@@ -11,6 +11,8 @@ use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind, Source};
 use crate::types::{Access, Frames, Space, Type};
 
+/// Bytes of a thread's name (`TASK_COMM_LEN` in `include/linux/sched.h`).
+const COMM: u32 = 16;
 /// Frames that a stack has where the script does not say, as in bpftrace.
 const STACK_DEPTH: u32 = crate::plan::STACK_DEPTH;
 
@@ -33,8 +35,8 @@ impl Checker<'_> {
             Variable::Rand => (Type::UINT32, Source::Random),
             Variable::Cgroup => (Type::UINT64, Source::Cgroup),
             Variable::Jiffies => (Type::UINT64, Source::Jiffies),
-            Variable::Comm => (Type::Text(16), Source::Comm),
-            Variable::Curtask => (self.task(), Source::Task),
+            Variable::Comm => (Type::Text(COMM), Source::Comm(self.place_of_comm())),
+            Variable::Curtask => self.task(),
             Variable::Ctx => (Type::pointer(Type::None), Source::Context),
             Variable::Kstack => (self.whole_stack(Space::Kernel), Source::Stack(Space::Kernel)),
             Variable::Ustack => (self.whole_stack(Space::User), Source::Stack(Space::User)),
@@ -73,12 +75,27 @@ impl Checker<'_> {
     }
 
     /// The process that runs, as the kernel has it.
-    fn task(&mut self) -> Type {
-        let Ok(kernel) = self.environment.kernel() else { return Type::UINT64 };
-        match kernel.find(synscope_btf::Named::Struct, "task_struct") {
-            Ok(found) => Type::pointer(super::memory::type_of(&found.btf, found.id, Access::Kernel)),
-            Err(_) => Type::UINT64,
-        }
+    fn task(&self) -> (Type, Source) {
+        let (access, helper) = if self.environment.knows_task() {
+            (Access::Direct, helper::GET_CURRENT_TASK_BTF)
+        } else {
+            (Access::Kernel, helper::GET_CURRENT_TASK)
+        };
+        let ty = self.environment.task().map_or(Type::UINT64, |found| {
+            let to = Box::new(super::memory::type_of(&found.btf, found.id, access));
+            Type::Pointer { to, access }
+        });
+        (ty, Source::Task(helper))
+    }
+
+    /// Where the name lies in a task that loads can read, if it is words there.
+    fn place_of_comm(&self) -> Option<i16> {
+        let task = self.environment.task().filter(|_| self.environment.knows_task())?;
+        let field = task.btf.field(task.id, "comm").ok()?;
+        let (_, ty) = task.btf.resolve(field.id).ok()?;
+        let words = field.bit_offset.is_multiple_of(64)
+            && matches!(ty, synscope_btf::Type::Array(array) if array.length == COMM);
+        i16::try_from(field.bit_offset / 8).ok().filter(|_| words)
     }
 
     /// `arg0`: an argument as a plain number.

@@ -1,6 +1,7 @@
 //! What a script says and likely does not mean, or what will cost more than it is worth.
 
 use super::Checker;
+use super::visit::{Seen, each, inside};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::target::Target;
@@ -70,12 +71,6 @@ const ARRIVING: &[&str] = &[
     "icmp_rcv",
 ];
 
-/// What one look at a statement or value found.
-enum Seen<'s> {
-    Statement(&'s Statement),
-    Value(&'s Expression),
-}
-
 impl Checker<'_> {
     /// Warns of what the probes of a script likely do not mean.
     pub(super) fn lint(&mut self, probes: &[Probe]) {
@@ -120,7 +115,7 @@ impl Checker<'_> {
         each(&probe.body, &mut |seen| {
             let Some(key) = key_of(&seen) else { return };
             key.any(&mut |part| {
-                if matches!(part.kind, ExpressionKind::Source(Source::Pid | Source::Tid | Source::Comm)) {
+                if matches!(part.kind, ExpressionKind::Source(Source::Pid | Source::Tid | Source::Comm(_))) {
                     found.push(part.span);
                 }
                 false
@@ -223,7 +218,7 @@ fn by_thread(probes: &[Probe], map: usize) -> bool {
                 && entry.map == map
             {
                 found |= entry.key.as_ref().is_some_and(|key| {
-                    key.any(&mut |part| matches!(part.kind, ExpressionKind::Source(Source::Tid | Source::Task)))
+                    key.any(&mut |part| matches!(part.kind, ExpressionKind::Source(Source::Tid | Source::Task(_))))
                 });
             }
         });
@@ -272,47 +267,4 @@ fn key_of<'s>(seen: &Seen<'s>) -> Option<&'s Expression> {
         },
     };
     entry.key.as_deref()
-}
-
-/// Shows all statements, those within others too, and all values in them.
-fn each<'s>(statements: &'s [Statement], see: &mut impl FnMut(Seen<'s>)) {
-    for statement in statements {
-        see(Seen::Statement(statement));
-        match &statement.kind {
-            StatementKind::Evaluate(value) | StatementKind::Assign(_, value) => inside(value, see),
-            StatementKind::Put(entry, value) | StatementKind::GatherAt(entry, value, _) => {
-                entry.key.iter().for_each(|key| inside(key, see));
-                inside(value, see);
-            }
-            StatementKind::Gather(entry, value) => {
-                entry.key.iter().for_each(|key| inside(key, see));
-                if let Some(value) = value {
-                    inside(value, see);
-                }
-            }
-            StatementKind::Delete(entry) => entry.key.iter().for_each(|key| inside(key, see)),
-            StatementKind::Send(_, values) => values.iter().for_each(|value| inside(value, see)),
-            StatementKind::If(condition, then, otherwise) => {
-                inside(condition, see);
-                each(then, see);
-                each(otherwise, see);
-            }
-            StatementKind::While(condition, body) => {
-                inside(condition, see);
-                each(body, see);
-            }
-            StatementKind::ForRange { start, end, body, .. } => {
-                inside(start, see);
-                inside(end, see);
-                each(body, see);
-            }
-            StatementKind::ForMap { body, .. } => each(body, see),
-            StatementKind::Break | StatementKind::Continue | StatementKind::Return => {}
-        }
-    }
-}
-
-fn inside<'s>(value: &'s Expression, see: &mut impl FnMut(Seen<'s>)) {
-    see(Seen::Value(value));
-    value.parts().into_iter().for_each(|part| inside(part, see));
 }

@@ -181,7 +181,7 @@ impl Checker<'_> {
                 Keys::Of(ty) => Some(ty),
                 _ => None,
             };
-            finished.push(Map { name: known.name, span: known.span, key, value });
+            finished.push(Map { name: known.name, span: known.span, key, value, front: false });
         }
         finished
     }

@@ -10,6 +10,7 @@ mod cast;
 mod constants;
 mod definition;
 mod expression;
+mod front;
 mod function;
 mod known;
 mod layout;
@@ -24,6 +25,7 @@ mod series;
 mod statement;
 mod text;
 mod uses;
+mod visit;
 
 pub(crate) use cast::narrowed;
 pub(crate) use memory::read;
@@ -33,7 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use synscope_btf::{Btf, BtfError, Kernel};
+use synscope_btf::{Btf, BtfError, Found, Kernel, Named};
 
 use crate::ast;
 use crate::attach;
@@ -63,6 +65,8 @@ pub struct Environment {
     /// The process of the command that is traced, `cpid`.
     pub child: Option<u32>,
     kernel: OnceCell<Result<Kernel, BtfError>>,
+    task: OnceCell<Option<Found>>,
+    knows_task: OnceCell<bool>,
     traceable: OnceCell<io::Result<Traceable>>,
     symbols: OnceCell<io::Result<Symbols>>,
 }
@@ -76,6 +80,26 @@ impl Environment {
     /// The kernel's types, read when the first script needs them.
     pub fn kernel(&self) -> Result<&Kernel, &BtfError> {
         self.kernel.get_or_init(Kernel::running).as_ref()
+    }
+
+    /// The type of a thread as the kernel has it.
+    pub(crate) fn task(&self) -> Option<&Found> {
+        let find = || self.kernel().ok()?.find(Named::Struct, "task_struct").ok();
+        self.task.get_or_init(find).as_ref()
+    }
+
+    /// Whether a helper tells the running thread in such a way that the verifier knows its type: from Linux 5.11 on.
+    pub(crate) fn knows_task(&self) -> bool {
+        let has = || {
+            self.kernel()
+                .is_ok_and(|kernel| kernel.vmlinux().constants("BPF_FUNC_get_current_task_btf").next().is_some())
+        };
+        *self.knows_task.get_or_init(has)
+    }
+
+    /// Whether programs can step a number and learn what it was: from Linux 5.12 on. What is looked for came with 5.13.
+    pub(crate) fn has_fetching_atomics(&self) -> bool {
+        self.kernel().is_ok_and(|kernel| kernel.vmlinux().constants("BPF_FUNC_for_each_map_elem").next().is_some())
     }
 
     /// The functions that can be traced, read when a pattern is first looked for.
@@ -122,7 +146,11 @@ pub fn check(program: &ast::Program, environment: &Environment) -> Checked {
     let mut diagnostics = fixed;
     diagnostics.extend(std::mem::take(&mut checker.diagnostics));
     let refused = diagnostics.has_errors();
-    let script = Script { maps: checker.finished_maps(), probes, outputs: checker.outputs, settings: checker.settings };
+    let maps = checker.finished_maps();
+    let mut script = Script { maps, probes, outputs: checker.outputs, settings: checker.settings };
+    if environment.has_fetching_atomics() {
+        front::choose(&mut script);
+    }
     Checked { script: (!refused).then_some(script), diagnostics: diagnostics.finish() }
 }
 

@@ -154,7 +154,11 @@ fn moved(pointer: Expression, offset: i64, access: Access) -> Expression {
     let span = pointer.span;
     let ty = Type::Pointer { to: Box::new(Type::None), access };
     if offset == 0 {
-        return Expression { ty, ..pointer };
+        return match pointer.ty {
+            Type::Pointer { .. } => Expression { ty, ..pointer },
+            // A number keeps the width in which it is read.
+            _ => Expression { span, ty, kind: ExpressionKind::Retype(Box::new(pointer)) },
+        };
     }
     let offset = number(offset, Type::INT64, span);
     let kind = ExpressionKind::Binary(Arithmetic::Add, Box::new(pointer), Box::new(offset));

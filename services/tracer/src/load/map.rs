@@ -1,5 +1,6 @@
 //! A map in the kernel, and its entries.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,7 +8,7 @@ use super::LoadError;
 use super::ring::Ring;
 use super::sys::{Sized, create_map};
 use crate::cpus;
-use crate::plan::{MapKind, MapPlan};
+use crate::plan::{MapKind, MapPlan, front};
 
 /// A map in the kernel.
 #[derive(Debug)]
@@ -64,6 +65,27 @@ impl LoadedMap {
             if let Some(value) = self.get(&key)? {
                 entries.push((key, value));
             }
+        }
+        Ok(entries)
+    }
+
+    /// The same; what the map's front has of them are further parts of their values.
+    pub(crate) fn entries_with(&self, front: &Self) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        // The front first: its keys are in the map by then.
+        let table = front.get(&0_u32.to_ne_bytes())?.unwrap_or_default();
+        let key = self.plan.key as usize;
+        let mut parts: HashMap<&[u8], Vec<u8>> = HashMap::new();
+        for slot in table.chunks_exact(front::slot(self.plan.key, self.plan.value) as usize) {
+            let (state, rest) = slot.split_at(front::KEY.unsigned_abs().into());
+            let state = state.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes));
+            if state >= u64::from(front::TAKEN.unsigned_abs()) {
+                let (key, value) = rest.split_at(key.min(rest.len()));
+                parts.entry(key).or_default().extend_from_slice(value);
+            }
+        }
+        let mut entries = self.entries()?;
+        for (key, parts_of_cpus) in &mut entries {
+            parts_of_cpus.extend(parts.remove(key.as_slice()).unwrap_or_default());
         }
         Ok(entries)
     }

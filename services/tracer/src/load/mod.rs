@@ -129,6 +129,11 @@ impl Loaded {
         self.maps.get(map)
     }
 
+    /// The front of one of them.
+    pub(crate) fn front(&self, map: usize) -> Option<&LoadedMap> {
+        self.places.front(map).and_then(|front| self.maps.get(front.0 as usize))
+    }
+
     pub(crate) fn stacks(&self) -> Option<&LoadedMap> {
         self.maps.get(self.places.stacks().0 as usize)
     }

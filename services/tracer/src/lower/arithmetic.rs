@@ -3,7 +3,8 @@
 use super::Lowerer;
 use crate::code::ir::{Operand, Operation, Value};
 use crate::code::{Alu, Compare};
-use crate::typed::{Arithmetic, Expression};
+use crate::typed::{Arithmetic, Expression, ExpressionKind, Source};
+use crate::types::{Access, Type};
 
 impl Lowerer<'_> {
     /// The number with the other sign.
@@ -13,6 +14,30 @@ impl Lowerer<'_> {
         to.into()
     }
 
+    /// Whether the verifier takes a value for a pointer whose type it knows. It lets nobody compute with these.
+    pub(super) fn is_typed_pointer(&self, value: &Expression) -> bool {
+        match &value.kind {
+            ExpressionKind::Retype(inner) => self.is_typed_pointer(inner),
+            // An argument as a plain number may be one.
+            ExpressionKind::Source(Source::ContextPart(_, 8)) => self.typed_context,
+            _ => matches!(value.ty, Type::Pointer { access: Access::Direct, .. }),
+        }
+    }
+
+    /// A number that may be such a pointer, as one that the verifier knows nothing of: what was negated is no pointer.
+    pub(super) fn untyped(&mut self, number: Operand, typed: bool) -> Operand {
+        let (Operand::Value(from), true) = (number, typed) else { return number };
+        let negated = self.negate(from);
+        let negated = self.builder.in_value(negated);
+        self.negate(negated)
+    }
+
+    /// A value to compute with.
+    pub(super) fn plain(&mut self, value: &Expression) -> Operand {
+        let number = self.number(value);
+        self.untyped(number, self.is_typed_pointer(value))
+    }
+
     pub(super) fn binary(
         &mut self,
         operation: Arithmetic,
@@ -20,7 +45,9 @@ impl Lowerer<'_> {
         right: &Expression,
         signed: bool,
     ) -> Operand {
+        let typed = [left, right].map(|operand| self.is_typed_pointer(operand));
         let (left, right) = self.both(left, right);
+        let [left, right] = [(left, typed[0]), (right, typed[1])].map(|(number, typed)| self.untyped(number, typed));
         let alu = match operation {
             Arithmetic::Add => Alu::Add,
             Arithmetic::Subtract => Alu::Subtract,

@@ -2,7 +2,7 @@
 
 use super::Lowerer;
 use super::memory::Place;
-use crate::code::ir::{Argument, Base, Operand, Value};
+use crate::code::ir::{Argument, Base, Operand};
 use crate::code::{Alu, Compare, Width};
 use crate::helper;
 use crate::typed::{Entry, Expression, Held};
@@ -28,12 +28,25 @@ impl Lowerer<'_> {
     /// Adds to the value of an entry, or of one of its ranges.
     fn gather_at(&mut self, entry: &Entry, bucket: Option<Operand>, aggregate: Aggregate, number: Operand) {
         let key = self.bucket_key(entry, bucket);
+        let (hit, miss, done) = (self.builder.block(), self.builder.block(), self.builder.block());
+        let room = entry.key.as_ref().map_or(0, |key| key.ty.room()) + if bucket.is_some() { 8 } else { 0 };
+        let slot = self.slot(entry.map, key, room, aggregate.room(), done);
+        if let Some(slot) = &slot {
+            let (mine, other) = (self.builder.block(), self.builder.block());
+            self.branch_mine(slot, mine, other);
+            self.builder.switch_to(mine);
+            self.add(slot.value(), aggregate, number);
+            self.builder.jump(done);
+            self.builder.switch_to(other);
+        }
         let map = Argument::Map(self.places.own(entry.map));
         let found = self.builder.call(helper::MAP_LOOKUP_ELEM, vec![map, key.argument()]);
-        let (hit, miss, done) = (self.builder.block(), self.builder.block(), self.builder.block());
         self.builder.branch(Compare::NotEqual, found.into(), Operand::Number(0), hit, miss);
         self.builder.switch_to(hit);
-        self.add(found, aggregate, number);
+        self.add(Place { base: Base::Value(found), offset: 0 }, aggregate, number);
+        if let Some(slot) = &slot {
+            self.take(slot);
+        }
         self.builder.jump(done);
         self.builder.switch_to(miss);
         // An array has all its values from the start.
@@ -71,9 +84,9 @@ impl Lowerer<'_> {
     }
 
     /// Adds to a value of this CPU.
-    fn add(&mut self, found: Value, aggregate: Aggregate, number: Operand) {
-        let base = Base::Value(found);
-        let add = |lowerer: &mut Self, offset: i16, more: Operand| {
+    fn add(&mut self, place: Place, aggregate: Aggregate, number: Operand) {
+        let add = |lowerer: &mut Self, at: u32, more: Operand| {
+            let Place { base, offset } = place.at(at);
             let before = lowerer.builder.load(base, offset, Width::Eight);
             let sum = lowerer.builder.alu(Alu::Add, before.into(), more);
             lowerer.builder.store(base, offset, Width::Eight, sum);
@@ -86,28 +99,27 @@ impl Lowerer<'_> {
                 add(self, 8, Operand::Number(1));
             }
             Aggregate::Min { signed } => {
-                self.keep(found, number, if signed { Compare::LessSigned } else { Compare::Less });
+                self.keep(place, number, if signed { Compare::LessSigned } else { Compare::Less });
             }
             Aggregate::Max { signed } => {
-                self.keep(found, number, if signed { Compare::GreaterSigned } else { Compare::Greater });
+                self.keep(place, number, if signed { Compare::GreaterSigned } else { Compare::Greater });
             }
             Aggregate::Log2 { .. } | Aggregate::Linear { .. } | Aggregate::Series(_) => {}
         }
     }
 
     /// Keeps a number that is the first, or beats the one before.
-    fn keep(&mut self, found: Value, number: Operand, beats: Compare) {
-        let base = Base::Value(found);
-        let place = Place { base, offset: 0 };
+    fn keep(&mut self, place: Place, number: Operand, beats: Compare) {
+        let (kept, known) = (place, place.at(8));
         let (second, store, done) = (self.builder.block(), self.builder.block(), self.builder.block());
-        let set = self.builder.load(base, 8, Width::Eight);
+        let set = self.builder.load(known.base, known.offset, Width::Eight);
         self.builder.branch(Compare::Equal, set.into(), Operand::Number(0), store, second);
         self.builder.switch_to(second);
-        let before = self.builder.load(base, 0, Width::Eight);
+        let before = self.builder.load(kept.base, kept.offset, Width::Eight);
         self.builder.branch(beats, number, before.into(), store, done);
         self.builder.switch_to(store);
-        self.builder.store(place.base, 0, Width::Eight, number);
-        self.builder.store(place.base, 8, Width::Eight, Operand::Number(1));
+        self.builder.store(kept.base, kept.offset, Width::Eight, number);
+        self.builder.store(known.base, known.offset, Width::Eight, Operand::Number(1));
         self.builder.jump(done);
         self.builder.switch_to(done);
     }

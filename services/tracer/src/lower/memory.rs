@@ -138,7 +138,8 @@ impl Lowerer<'_> {
                 let number = self.narrow(number, &Type::Int { size, signed: false });
                 self.builder.store(to.base, to.offset, Width::Eight, number);
             }
-            ExpressionKind::Source(Source::Comm) => {
+            ExpressionKind::Source(Source::Comm(Some(offset))) => self.write_comm(*offset, to),
+            ExpressionKind::Source(Source::Comm(None)) => {
                 if fill == Fill::Zeroes {
                     // Kernels 6.0 to 6.2 write nothing behind the name's end (`bpf_get_current_comm`).
                     self.zero(to, room);

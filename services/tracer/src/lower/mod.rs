@@ -6,6 +6,7 @@
 mod arithmetic;
 mod budget;
 mod for_map;
+mod front;
 mod gather;
 mod memory;
 mod number;
@@ -77,6 +78,8 @@ struct Lowerer<'s> {
     memory: Memory,
     /// The probe's context.
     context: Value,
+    /// Whether the verifier knows the types of what is in it.
+    typed_context: bool,
     /// The start of the probe's part of the arena.
     arena: Value,
     variables: Vec<Home>,
@@ -118,6 +121,7 @@ impl<'s> Lowerer<'s> {
             builder,
             memory,
             context,
+            typed_context: probe.target.is_typed(),
             arena,
             variables,
             shared,

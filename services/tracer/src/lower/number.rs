@@ -43,7 +43,7 @@ impl Lowerer<'_> {
                 }
             }
             ExpressionKind::Unary(Unary::Invert, operand) => {
-                let number = self.number(operand);
+                let number = self.plain(operand);
                 self.builder.alu(Alu::Xor, number, Operand::Number(-1))
             }
             ExpressionKind::Unary(Unary::Negate, operand) => {
@@ -67,7 +67,7 @@ impl Lowerer<'_> {
                 self.branch(condition, yes, no);
                 for (block, value) in [(yes, then), (no, otherwise)] {
                     self.builder.switch_to(block);
-                    let number = self.number(value);
+                    let number = self.plain(value);
                     self.builder.assign(result, number);
                     self.builder.jump(done);
                 }
@@ -75,7 +75,7 @@ impl Lowerer<'_> {
                 result.into()
             }
             ExpressionKind::Narrow(inner) => {
-                let number = self.number(inner);
+                let number = self.plain(inner);
                 self.narrow(number, &value.ty)
             }
             ExpressionKind::Retype(inner) => self.number(inner),
@@ -132,7 +132,7 @@ impl Lowerer<'_> {
                 let both = call(self, helper::GET_CURRENT_UID_GID);
                 self.builder.alu(Alu::ShiftRight, both, Operand::Number(32))
             }
-            Source::Clock(helper) => call(self, helper),
+            Source::Clock(helper) | Source::Task(helper) => call(self, helper),
             Source::Elapsed => {
                 let start = self.builder.map_value(self.places.counters(), counter::START);
                 let start = self.builder.load(Base::Value(start), 0, Width::Eight);
@@ -147,7 +147,6 @@ impl Lowerer<'_> {
             }
             Source::Cgroup => call(self, helper::GET_CURRENT_CGROUP_ID),
             Source::Jiffies => call(self, helper::JIFFIES64),
-            Source::Task => call(self, helper::GET_CURRENT_TASK),
             Source::Context => self.context.into(),
             Source::ContextPart(offset, size) => {
                 let width = Width::of(size.into()).unwrap_or(Width::Eight);
@@ -163,7 +162,7 @@ impl Lowerer<'_> {
             Source::FunctionAddress => {
                 Operand::Value(self.builder.call(helper::GET_FUNC_IP, vec![Operand::Value(self.context).into()]))
             }
-            Source::Comm => Operand::Number(0),
+            Source::Comm(_) => Operand::Number(0),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::code::ir::{Argument, Base, Operand};
 use crate::code::{Alu, Compare, Width};
 use crate::helper;
 use crate::typed::{Entry, Expression, Statement, StatementKind};
+use crate::types::{Access, Type};
 
 impl Lowerer<'_> {
     pub(super) fn statements(&mut self, statements: &[Statement]) {
@@ -77,7 +78,8 @@ impl Lowerer<'_> {
     fn assign(&mut self, variable: usize, value: &Expression) {
         match self.variables.get(variable).copied() {
             Some(Home::Number(to)) => {
-                let number = self.number(value);
+                let direct = matches!(value.ty, Type::Pointer { access: Access::Direct, .. });
+                let number = if direct { self.number(value) } else { self.plain(value) };
                 self.builder.assign(to, number);
             }
             Some(Home::Cell(to)) => {

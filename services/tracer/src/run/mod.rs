@@ -310,7 +310,7 @@ impl<'s> Trace<'s> {
 
     fn snapshot(&self, map: MapId) -> io::Result<Option<Snapshot>> {
         let (Some(known), Some(loaded)) = (self.script.maps.get(map), self.loaded.map(map)) else { return Ok(None) };
-        Snapshot::read(known, loaded, self.decoder()).map(Some)
+        Snapshot::read(known, loaded, self.loaded.front(map), self.decoder()).map(Some)
     }
 
     /// Says what was lost since it was last said.

@@ -65,9 +65,14 @@ impl Snapshot {
         }
     }
 
-    /// Of a map as it is now.
-    pub(super) fn read(map: &Map, loaded: &LoadedMap, decoder: Decoder<'_>) -> io::Result<Self> {
-        let raw = loaded.entries()?;
+    /// Of a map as it is now, and of its front.
+    pub(super) fn read(
+        map: &Map,
+        loaded: &LoadedMap,
+        front: Option<&LoadedMap>,
+        decoder: Decoder<'_>,
+    ) -> io::Result<Self> {
+        let raw = front.map_or_else(|| loaded.entries(), |front| loaded.entries_with(front))?;
         let key = |bytes: &[u8]| map.key.as_ref().map(|ty| decoder.value(ty, bytes));
         let entries = match &map.value {
             Held::Values(ty) => Entries::Values(values(map, ty, raw, decoder)),
