@@ -62,6 +62,7 @@ fn a_functions_calls_and_returns_are_seen_by_type() {
     let script = r#"kprobe:tcp_v4_connect /comm == "dialer"/ {
             @called[comm, func, probe, args.addr_len] = count();
             @family[((struct sock *)arg0)->__sk_common.skc_family] = count();
+            @pointer[arg0 & 7, arg0 >> 60] = count();
             @start[tid] = nsecs; @socket[tid] = arg0;
         }
         kretprobe:tcp_v4_connect /@start[tid]/ {
@@ -76,6 +77,7 @@ fn a_functions_calls_and_returns_are_seen_by_type() {
         }"#;
     let mut port = 0;
     let written = traced(&ours(), script, || port = dial("dialer", 3).port());
+    has(&written, &["@pointer[0, 15]: 3"]);
     has(
         &written,
         &[
@@ -127,9 +129,16 @@ fn a_pattern_is_at_all_functions_like_it() {
         kretprobe:tcp_v4_* /comm == "spotter"/ { @returns[probe, retval == 0] = count(); }"#;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
-    // Debian's kernels have fprobes since 6.12.
-    let since_6_12 = (numbers.next().unwrap(), numbers.next().unwrap()) >= (6, 12);
-    let by = if since_6_12 { "kprobe:tcp_v*: multi-kprobe at " } else { "kprobe:tcp_v*: kprobe at " };
+    let release = (numbers.next().unwrap(), numbers.next().unwrap());
+    let by = if release < (5, 15) {
+        // Programs cannot ask which function it is: each has its own.
+        "kprobe:tcp_v4_connect: kprobe (these are many functions)"
+    } else if release < (6, 12) {
+        "kprobe:tcp_v*: kprobe at "
+    } else {
+        // Debian's kernels have fprobes.
+        "kprobe:tcp_v*: multi-kprobe at "
+    };
     let said = checked(script);
     assert!(said.lines().any(|line| line.starts_with(by)), "{said}");
     let written = traced(&ours(), script, || {

@@ -10,7 +10,8 @@ use crate::cargo::cargo;
 use crate::lanes::{give_way, side_by_side};
 use crate::programs::{Program, together};
 use crate::test::{Outcome, ended};
-use crate::vm::{Machine, Release, suite};
+use crate::vm::suite::{self, Which};
+use crate::vm::{Machine, Release};
 
 /// Packages whose tests load no kernel programs and look at nothing of the machine.
 const ALOOF: [&str; 7] = [
@@ -84,7 +85,7 @@ impl Work<'_> {
     fn run(&self, programs: &[Program], folder: &Path) -> Result<u8> {
         give_way()?;
         match self {
-            Self::Guest(machine) => suite::run(programs, machine, &[], GUEST_LIMIT),
+            Self::Guest(machine) => suite::run(programs, machine, Which::Usual, &[], GUEST_LIMIT),
             Self::Program(program) => program.tests(None, folder),
             Self::Examples => examples(),
         }

@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::vm::{Machine, Release, suite};
+use crate::vm::suite::{self, Which};
+use crate::vm::{Machine, Release};
 
 /// Until a guest that runs a command is stopped, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
@@ -127,7 +128,7 @@ fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[
     let limit = timeout.map(Duration::from_secs);
     let machine = Machine::prepare(kernel)?;
     if tests {
-        suite::run(&programs::build()?, &machine, command, limit.unwrap_or(behind::GUEST_LIMIT))
+        suite::run(&programs::build()?, &machine, Which::All, command, limit.unwrap_or(behind::GUEST_LIMIT))
     } else {
         machine.run(&vm::command_line(command), limit.unwrap_or(COMMAND_LIMIT), "")
     }
