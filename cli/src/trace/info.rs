@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use nix::sys::utsname::uname;
 use synscope_tracer::Environment;
 use synscope_tracer::info::groups;
 
 pub(super) fn run() -> Result<ExitCode> {
     let environment = Environment::default();
-    let groups = groups(&environment).map_err(|error| anyhow!("the kernel's types cannot be read: {error}"))?;
+    let groups = groups(&environment)?;
     let system = uname()?;
     let part = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
     let mut out = io::BufWriter::new(io::stdout().lock());

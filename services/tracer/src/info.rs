@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use synscope_btf::{BtfError, Found, Named};
+use synscope_btf::{Found, Named};
 
 use crate::Environment;
+use crate::list::ListError;
 use crate::load::{has_kprobes, takes_typed};
 
 /// What belongs together, under a title.
@@ -54,8 +55,8 @@ const PERF: &str = "/proc/sys/kernel/perf_event_paranoid";
 /// # Errors
 ///
 /// The kernel's types cannot be read: without them no script runs.
-pub fn groups(environment: &Environment) -> Result<Vec<Group>, &BtfError> {
-    let kernel = environment.kernel()?;
+pub fn groups(environment: &Environment) -> Result<Vec<Group>, ListError> {
+    let kernel = environment.kernel().map_err(ListError::types)?;
     let constant = |name: &str| kernel.constant(name).is_ok();
     let vmlinux = kernel.vmlinux();
     let typed = |exit| {

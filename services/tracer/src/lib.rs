@@ -39,6 +39,7 @@ pub mod target;
 pub mod tracefs;
 pub mod typed;
 pub mod types;
+mod untold;
 pub mod words;
 
 pub use check::{Checked, Environment, check};

@@ -13,6 +13,7 @@ use crate::parse::parse;
 use crate::source::Source;
 use crate::target::KernelFunction;
 use crate::tracefs::{self, TracefsError};
+use crate::untold::{remedy, untold};
 
 /// Something that scripts can use, as they write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,12 +33,18 @@ pub enum ListError {
     /// Tracepoints cannot be read.
     #[error(transparent)]
     Tracepoints(#[from] TracefsError),
-    /// The kernel's types cannot be read.
-    #[error("the kernel's types cannot be read: {0}")]
-    Types(String),
+    /// The kernel's types cannot be read: why, and what to do about it.
+    #[error("the kernel's types cannot be read: {0} ({1})")]
+    Types(String, &'static str),
     /// The kernel does not tell which functions it lets be traced.
     #[error("the functions that can be traced cannot be read: {0}")]
     Functions(String),
+}
+
+impl ListError {
+    pub(crate) fn types(error: &BtfError) -> Self {
+        Self::Types(untold(error), remedy(error))
+    }
 }
 
 /// The units of clocks.
@@ -88,7 +95,7 @@ pub fn probes(attachment: &Attachment, details: bool, environment: &Environment)
             tracefs::events(category, event)?.into_iter().map(listed).collect()
         }
         Site::RawTracepoint { event, .. } => {
-            let kernel = environment.kernel().map_err(|error| ListError::Types(error.to_string()))?;
+            let kernel = environment.kernel().map_err(ListError::types)?;
             let pattern = Pattern::new(event);
             let of = |btf: &Arc<Btf>| {
                 let listed = |name: &str| Listed {
@@ -166,7 +173,7 @@ fn types(
     details: bool,
     environment: &Environment,
 ) -> Result<Vec<Listed>, ListError> {
-    let kernel = environment.kernel().map_err(|error| ListError::Types(error.to_string()))?;
+    let kernel = environment.kernel().map_err(ListError::types)?;
     let pattern = Pattern::new(name);
     let mut found = Vec::new();
     for btf in kernel.all() {

@@ -63,7 +63,7 @@ impl Btf {
 
     /// The types of a file that stands on its own.
     pub fn read(path: &Path) -> Result<Self, BtfError> {
-        Self::parse(read(path)?)
+        Self::parse(read(path)?).map_err(|source| BtfError::File { path: path.to_owned(), source: Box::new(source) })
     }
 
     /// Types that stand on their own.

@@ -22,6 +22,14 @@ pub enum BtfError {
         /// Why.
         source: io::Error,
     },
+    /// A file that stands on its own and is none of the format, or no sound one.
+    #[error("{} holds no sound types", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Self>,
+    },
     /// Not the format, or not a sound file of it.
     #[error("the BTF is damaged at byte {at}: {what}")]
     Damaged {

@@ -9,6 +9,7 @@ use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::Expression;
 use crate::types::{Access, Type};
+use crate::untold::untold;
 
 /// Constants that are macros in C and so are not among the kernel's types (`include/linux/socket.h`,
 /// `include/uapi/linux/{in,if_ether,tcp,icmp}.h`, `include/net/tcp.h`).
@@ -59,7 +60,7 @@ impl Checker<'_> {
         }
         let found = match self.environment.kernel() {
             Ok(kernel) => kernel.constant(name).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(format!("the kernel's types cannot be read: {}", untold(error))),
         };
         match found {
             Ok((value, found)) => number(low_bits(value), type_of(&found.btf, found.id, Access::Kernel), span),

@@ -13,6 +13,7 @@ use crate::ast::{self, Tag, TypeKind};
 use crate::source::Span;
 use crate::typed::ExpressionKind;
 use crate::types::Type;
+use crate::untold::needed;
 
 /// Bytes that a type takes at most: offsets in bits are of 24 bits.
 const MAX_SIZE: u64 = 1 << 20;
@@ -80,7 +81,7 @@ impl Checker<'_> {
         let Some(first) = program.definitions.first() else { return };
         let kernel = match self.environment.kernel() {
             Ok(kernel) => Arc::clone(kernel.vmlinux()),
-            Err(error) => return self.error("no-types", error.to_string(), span_of(first)),
+            Err(error) => return self.report(needed(error, span_of(first))),
         };
         let writer = Writer::new(Arc::clone(&kernel));
         let mut types = Definitions {

@@ -8,6 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use crate::typed::{Entry, Expression, ExpressionKind, Held, MapId, Stepping};
 use crate::types::{Aggregate, Type};
+use crate::untold::needed;
 
 /// A number whose type is known.
 pub(super) fn number(value: i64, ty: Type, span: Span) -> Expression {
@@ -173,6 +174,10 @@ impl Checker<'_> {
             self.report(Diagnostic::error("gathered-value", message, span).because("print the whole map"));
             return None;
         };
+        if let Err(error) = self.environment.kernel() {
+            self.report(needed(error, span));
+            return None;
+        }
         if !self.has_helper("map_lookup_percpu_elem") {
             let message = "this kernel's programs cannot read what other CPUs gathered";
             self.report(Diagnostic::error("kernel-too-old", message, span).because("since Linux 5.19 they can"));

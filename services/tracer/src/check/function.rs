@@ -19,6 +19,7 @@ use crate::registers;
 use crate::source::Span;
 use crate::target::{KernelFunction, Target, Way};
 use crate::types::{Access, Type};
+use crate::untold::{remedy, untold};
 
 /// Of so many functions each gets a call of its own at most; writing one into a function takes longer than adding the
 /// function to those of one attachment.
@@ -108,7 +109,13 @@ impl Checker<'_> {
         let Some((_, why)) = rest.first() else { return targets };
         if !has_kprobes() {
             let message = format!("this kernel has no way to attach `{}:{}`", wanted.provider.name(), wanted.name);
-            let error = Diagnostic::error("no-kprobes", message, span).because(*why);
+            let error = Diagnostic::error("no-kprobes", message, span);
+            let error = match self.environment.kernel() {
+                Err(error_of_types) => {
+                    error.because(format!("{why}: {}", untold(error_of_types))).because(remedy(error_of_types))
+                }
+                Ok(_) => error.because(*why),
+            };
             self.report(error.because("it has no kprobes either: it was built without `CONFIG_KPROBE_EVENTS`"));
             return Vec::new();
         }
@@ -230,9 +237,12 @@ impl Checker<'_> {
         if !few && !wanted.typed() {
             return Err("these are many functions");
         }
-        let found = self
-            .type_of_function(Some(function.home()), &function.name)
-            .ok_or("the kernel's types do not tell of it")?;
+        let found = self.type_of_function(Some(function.home()), &function.name).ok_or_else(|| {
+            match self.environment.kernel() {
+                Ok(_) => "the kernel's types do not tell of it",
+                Err(_) => "the kernel's types cannot be read",
+            }
+        })?;
         if !is_plain(&found) {
             return Err("a program cannot be called with its arguments");
         }

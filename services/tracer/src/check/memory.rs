@@ -9,8 +9,9 @@ use super::expression::{number, unknown};
 use crate::ast::{self, Builtin, Variable};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
-use crate::typed::{Arithmetic, Expression, ExpressionKind};
+use crate::typed::{Arithmetic, Expression, ExpressionKind, Source};
 use crate::types::{Access, Enumeration, Record, Type};
+use crate::untold::needed;
 
 /// A type of the kernel as one of the language; pointers in it are read as `access` says.
 pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
@@ -33,6 +34,12 @@ pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
         Kind::Struct(_) | Kind::Union(_) => Type::Record(Record { btf: Arc::clone(btf), id: resolved }),
         _ => Type::None,
     }
+}
+
+/// Whether it would have a type if the kernel's were known.
+fn points_into_kernel(value: &Expression) -> bool {
+    matches!(value.kind, ExpressionKind::Source(Source::Task))
+        || matches!(&value.ty, Type::Pointer { to, .. } if **to == Type::None)
 }
 
 /// What a pointer points to; a pointer to pointers to pointers is looked into once only.
@@ -81,7 +88,13 @@ impl Checker<'_> {
                 let record = record.clone();
                 (Box::new(address_of(value)), 0, record, Access::Kernel)
             }
+            // That its type is unknown was said.
+            Expression { ty: Type::Pointer { to, .. }, .. } if *to == Type::Unknown => return unknown(span),
             other => {
+                if let (true, Err(error)) = (points_into_kernel(&other), self.environment.kernel()) {
+                    self.report(needed(error, other.span));
+                    return unknown(span);
+                }
                 let message = format!("`{}` has no fields", other.ty);
                 self.error("no-fields", message, other.span);
                 return unknown(span);

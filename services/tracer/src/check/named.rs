@@ -9,6 +9,7 @@ use crate::ast::{self, Measured, Tag, TypeKind};
 use crate::source::Span;
 use crate::typed::{Expression, ExpressionKind};
 use crate::types::{Access, Type};
+use crate::untold::needed;
 
 impl Checker<'_> {
     /// A type as written.
@@ -61,17 +62,12 @@ impl Checker<'_> {
         {
             return type_of(own, id, Access::Kernel);
         }
-        let found = match self.environment.kernel() {
-            Ok(kernel) => kernel.find(named, name).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        match found {
-            Ok(found) => type_of(&found.btf, found.id, Access::Kernel),
-            Err(reason) => {
-                self.error("unknown-type", reason, span);
-                Type::Unknown
-            }
+        match self.environment.kernel().map(|kernel| kernel.find(named, name)) {
+            Ok(Ok(found)) => return type_of(&found.btf, found.id, Access::Kernel),
+            Ok(Err(error)) => self.error("unknown-type", error.to_string(), span),
+            Err(error) => self.report(needed(error, span)),
         }
+        Type::Unknown
     }
 
     fn measured(&mut self, of: &Measured) -> Type {

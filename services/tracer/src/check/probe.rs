@@ -17,6 +17,7 @@ use crate::target::{Period, Target};
 use crate::tracefs::{self, Field};
 use crate::typed::{Expression, ExpressionKind, Source};
 use crate::types::{Access, Type};
+use crate::untold::needed;
 
 /// What a probe finds when it is hit.
 #[derive(Debug, Clone, Default)]
@@ -204,7 +205,7 @@ impl Checker<'_> {
                 return vec![(target, Context::new(format!("rawtracepoint:{event}"), Arguments::None))];
             }
             Err(error) => {
-                self.error("no-types", error.to_string(), span);
+                self.report(needed(error, span));
                 return Vec::new();
             }
         };
