@@ -113,6 +113,11 @@ impl Target {
         matches!(self, Target::RawTracepoint { typed: Some(_), .. } | Target::Functions { way: Way::Typed(..), .. })
     }
 
+    /// Whether it is at functions of modules.
+    pub(crate) fn is_in_module(&self) -> bool {
+        matches!(self, Target::Functions { functions, .. } if functions.iter().any(|function| function.module.is_some()))
+    }
+
     /// By what it is attached, in the kernel's words, and why by that.
     pub fn attached_as(&self) -> (&'static str, &'static str) {
         match self {

@@ -191,9 +191,13 @@ impl<'s> Trace<'s> {
         for (probe, functions) in &links.refused {
             sink.take(Report::Unprobed { probe: probe.clone(), functions: *functions })?;
         }
+        let symbols = Symbols::default();
+        if script.probes.iter().any(|probe| probe.target.is_in_module()) {
+            symbols.keep();
+        }
         sink.take(Report::Attached)?;
         sink.flush()?;
-        Ok(Self { script, loaded, links, symbols: Symbols::default(), code: None, signal, lost: 0 })
+        Ok(Self { script, loaded, links, symbols, code: None, signal, lost: 0 })
     }
 
     /// Hands on all that waits, up to the end of the trace if it is there. Gives how many records there were.

@@ -1,0 +1,99 @@
+//! Probes that are hit more than a million times a second: what is counted is exact, and what is printed or lost comes to
+//! the number of hits. The calls are made by threads of this test, as fast as they can; the rate is said, not required.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+
+mod traced;
+
+use std::io::{BufRead, Write, stderr};
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpgid};
+use traced::{attached, ours, traced};
+
+/// Threads that call at the same time.
+const THREADS: u64 = 2;
+
+/// Makes the same system call many times in each of some threads of this name, and says how often that was per second.
+fn call(name: &'static str, times: u64) {
+    let begun = Instant::now();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let calls = move || (0..times).for_each(|_| assert!(getpgid(None::<Pid>).is_ok()));
+            thread::Builder::new().name(name.to_owned()).spawn(calls).unwrap()
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let (hits, took) = (THREADS * times, begun.elapsed());
+    // Past the test's capture: it is to be read where all went well, too.
+    writeln!(stderr(), "{name}: {hits} hits in {took:?}, {:.0} a second", hits as f64 / took.as_secs_f64()).unwrap();
+}
+
+/// A script that does something at each of the calls.
+fn at_calls(name: &str, body: &str) -> String {
+    format!(r#"rawtracepoint:sys_enter /comm == "{name}" && args.id == {}/ {{ {body} }}"#, libc::SYS_getpgid)
+}
+
+#[test]
+fn counts_are_exact_at_more_than_a_million_hits_a_second() {
+    let times = 3_000_000;
+    let body = "@count = count(); @sum = sum(2); @by[comm] = count(); @max = max(cpu); @hist = hist(1);";
+    for (name, body) in [("counter", "@count = count();"), ("gatherer", body)] {
+        let written = traced(&ours(), &at_calls(name, body), || call(name, times));
+        let hits = times * THREADS;
+        let has = |line: &str| assert!(written.lines().any(|other| other == line), "no {line} in:\n{written}");
+        has(&format!("@count: {hits}"));
+        if body.contains("@sum") {
+            has(&format!("@sum: {}", 2 * hits));
+            has(&format!("@by[gatherer]: {hits}"));
+            let one = written.lines().find(|line| line.starts_with("[1] ")).unwrap();
+            assert_eq!(one.split_ascii_whitespace().nth(1), Some(hits.to_string().as_str()), "{written}");
+        }
+    }
+}
+
+/// Prints a line at each call, and gives how many lines there were and how many are said to be lost.
+fn printed(name: &'static str, times: u64, while_stopped: bool) -> (u64, u64) {
+    let (mut child, lines) = attached(&ours(), &at_calls(name, r#"printf("a line\n");"#));
+    // Else the tracer waits until somebody reads.
+    let reader = thread::spawn(move || {
+        let (mut printed, mut lost) = (0, 0);
+        for line in lines.lines().map(Result::unwrap) {
+            match line.strip_prefix("Lost ").and_then(|rest| rest.strip_suffix(" events")) {
+                Some(number) => lost += number.parse::<u64>().unwrap(),
+                None => printed += u64::from(line == "a line"),
+            }
+        }
+        (printed, lost)
+    });
+    let signal = |signal| kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+    if while_stopped {
+        signal(Signal::SIGSTOP);
+    }
+    call(name, times);
+    if while_stopped {
+        signal(Signal::SIGCONT);
+    }
+    signal(Signal::SIGINT);
+    assert!(child.wait().unwrap().success());
+    reader.join().unwrap()
+}
+
+#[test]
+fn what_is_printed_and_what_is_lost_come_to_all_hits() {
+    let times = 1_000_000;
+    let (lines, lost) = printed("printer", times, false);
+    writeln!(stderr(), "printf: {lines} printed, {lost} lost").unwrap();
+    assert_eq!(lines + lost, times * THREADS, "{lines} printed, {lost} lost");
+    assert!(lines > 0);
+}
+
+/// A tracer that does not get to read has room for so much as its buffer holds.
+#[test]
+fn a_tracer_that_is_stopped_tells_what_it_lost() {
+    let times = 100_000;
+    let (lines, lost) = printed("stopped", times, true);
+    assert_eq!(lines + lost, times * THREADS, "{lines} printed, {lost} lost");
+    assert!(lines > 1_000 && lost > 1_000, "{lines} printed, {lost} lost");
+}
