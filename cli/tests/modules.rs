@@ -5,6 +5,7 @@
 mod traced;
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -54,14 +55,14 @@ fn unload(module: &str) -> Result<(), String> {
     run(&format!("busybox rmmod {module}"))
 }
 
-/// Takes both modules away while a trace is attached to one of them, so many of its probes holding on to it; a tunnel goes some time
-/// after its end was asked for.
-fn take_away(holding: u32) {
+/// Tries to take both modules away while a trace is attached to one of them, and so many of its probes hold it. A tunnel
+/// goes some time after its end was asked for.
+fn take_away(holding: RangeInclusive<u32>) {
     wait_until("the end of the tunnel", || users(USER) == Some(0));
     unload(USER).unwrap();
-    wait_until("the trace's own use", || users(MODULE) == Some(holding));
+    wait_until("the trace's own use", || users(MODULE).is_some_and(|users| holding.contains(&users)));
     let unloaded = unload(MODULE);
-    assert_eq!(unloaded.is_err(), holding > 0, "{unloaded:?}");
+    assert_eq!(unloaded.is_err(), *holding.start() > 0, "{unloaded:?}");
     if let Err(why) = unloaded {
         assert!(why.contains("Resource temporarily unavailable"), "{why}");
     }
@@ -76,7 +77,7 @@ fn checked(script: &str) -> (bool, String) {
 
 /// Runs a script at the module, takes the module away, and gives what was written; the trace must go on and end soon, and the
 /// next one must not find its probes any more.
-fn without_module(probes: &str, attached_as: &[&str], holding: u32, missing: &[&str]) -> String {
+fn without_module(probes: &str, attached_as: &[&str], holding: RangeInclusive<u32>, missing: &[&str]) -> String {
     load();
     let other = format!(r#"/comm == "other" && args.id == {}/ {{ @other = count(); }}"#, libc::SYS_getpgid);
     let script = format!("{probes} tracepoint:raw_syscalls:sys_enter {other}");
@@ -88,13 +89,13 @@ fn without_module(probes: &str, attached_as: &[&str], holding: u32, missing: &[&
     let mut asked = Instant::now();
     let written = traced(&ours(), &script, || {
         make_tunnel();
-        take_away(holding);
+        take_away(holding.clone());
         named("other", || assert!((0..5).all(|_| getpgid(None::<Pid>).is_ok())));
         asked = Instant::now();
     });
     assert!(asked.elapsed() < DEADLINE / 2, "{:?}", asked.elapsed());
     assert!(written.lines().any(|line| line == "@other: 5"), "{written}");
-    if holding > 0 {
+    if *holding.start() > 0 {
         wait_until("the end of the probes", || users(MODULE) == Some(0));
         unload(MODULE).unwrap();
     }
@@ -117,7 +118,7 @@ fn has(written: &str, lines: &[&str]) {
 #[ignore = "needs kprobes and modules: run in a guest"]
 fn a_kprobe_lets_its_module_go_and_keeps_what_it_found() {
     let kprobe = r#"kprobe:l2tp_tunnel_register { @[func, reg("ip") > 0] = count(); }"#;
-    let written = without_module(kprobe, &["kprobe"], 0, &["this kernel has no function `l2tp_tunnel_register`"]);
+    let written = without_module(kprobe, &["kprobe"], 0..=0, &["this kernel has no function `l2tp_tunnel_register`"]);
     // By a name that the kernel no longer knows.
     has(&written, &["@[l2tp_tunnel_register, 1]: 1"]);
     load();
@@ -125,7 +126,7 @@ fn a_kprobe_lets_its_module_go_and_keeps_what_it_found() {
         for _ in 0..2 {
             load();
             make_tunnel();
-            take_away(0);
+            take_away(0..=0);
         }
     });
     has(&written, &["@[l2tp_tunnel_register, 1]: 1"]);
@@ -141,7 +142,8 @@ fn other_probes_hold_their_module() {
         rawtracepoint:register_tunnel { @typed = sum(args.tunnel->tunnel_id); }
         tracepoint:l2tp:register_tunnel { @record = sum(args.tid); }",
         &["fentry", "fexit", "raw tracepoint", "typed raw tracepoint", "tracepoint"],
-        5,
+        // Both calls within the function may hold it together.
+        4..=5,
         &[
             "this kernel has no function `l2tp_tunnel_register`",
             "this kernel has no raw tracepoint `register_tunnel`",
@@ -161,6 +163,6 @@ fn a_pattern_within_a_module_keeps_what_it_found() {
     let multi = said.contains(": multi-kprobe at ");
     let attached_as = if multi { "multi-kprobe" } else { "kprobe" };
     let missing = "no function that can be traced is like `*`";
-    let written = without_module(probe, &[attached_as], u32::from(multi), &[missing]);
+    let written = without_module(probe, &[attached_as], u32::from(multi)..=u32::from(multi), &[missing]);
     has(&written, &["@[l2tp_tunnel_register]: 1"]);
 }

@@ -7,6 +7,7 @@ use synscope_btf::{Found, Named};
 use crate::Environment;
 use crate::list::ListError;
 use crate::load::{has_kprobes, takes_typed};
+use crate::lockdown::confidential;
 
 /// What belongs together, under a title.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +80,7 @@ pub fn groups(environment: &Environment) -> Result<Vec<Group>, ListError> {
                 ("tracepoint", Path::new(TRACEPOINTS).exists()),
                 ("rawtracepoint", constant("BPF_PROG_TYPE_RAW_TRACEPOINT")),
                 ("perf_event", Path::new(PERF).exists()),
-                ("kprobe", has_kprobes()),
+                ("kprobe", has_kprobes() && confidential() != Some(true)),
                 ("kprobe_multi", multi),
                 ("fentry", typed(false)),
                 ("fexit", typed(true)),

@@ -24,6 +24,7 @@ pub mod info;
 pub mod lex;
 pub mod list;
 pub mod load;
+mod lockdown;
 pub mod lower;
 pub mod parse;
 pub mod plan;

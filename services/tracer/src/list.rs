@@ -1,5 +1,6 @@
 //! What this kernel has that scripts can attach to or use, by name or pattern.
 
+use std::io;
 use std::sync::Arc;
 
 use synscope_btf::{Btf, BtfError, Named, Pattern, TypeId};
@@ -9,6 +10,7 @@ use crate::attach::{Attachment, Site, resolve};
 use crate::check::Environment;
 use crate::counters;
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::lockdown;
 use crate::parse::parse;
 use crate::source::Source;
 use crate::target::KernelFunction;
@@ -42,6 +44,12 @@ pub enum ListError {
 }
 
 impl ListError {
+    fn functions(error: &io::Error) -> Self {
+        let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
+        let why = forbidden.then(|| lockdown::why("the list of functions in tracefs")).flatten();
+        Self::Functions(why.map_or_else(|| error.to_string(), |why| format!("{error} ({why})")))
+    }
+
     pub(crate) fn types(error: &BtfError) -> Self {
         Self::Types(untold(error), remedy(error))
     }
@@ -109,7 +117,7 @@ pub fn probes(attachment: &Attachment, details: bool, environment: &Environment)
             Ok(found)
         }
         Site::Function { module, function, .. } => {
-            let traceable = environment.traceable().map_err(|error| ListError::Functions(error.to_string()))?;
+            let traceable = environment.traceable().map_err(|error| ListError::functions(error))?;
             let (found, _of_one_name) = traceable.like(module.as_deref(), function);
             let listed = |function: KernelFunction| Listed {
                 name: match (provider, &function.module) {

@@ -14,35 +14,18 @@ use super::uses::{Use, Uses};
 use crate::ast::Provider;
 use crate::attach::is_pattern;
 use crate::diagnostic::Diagnostic;
-use crate::load::{has_kprobes, takes_typed};
+use crate::load::takes_typed;
+use crate::lockdown;
 use crate::registers;
 use crate::source::Span;
 use crate::target::{KernelFunction, Target, Way};
 use crate::types::{Access, Type};
-use crate::untold::{remedy, untold};
 
 /// Of so many functions each gets a call of its own at most; writing one into a function takes longer than adding the
 /// function to those of one attachment.
 const TYPED_MOST: usize = 32;
 /// Arguments of a function that a program is called with at most (`arch_prepare_bpf_trampoline` before 6.6).
 const TYPED_ARGUMENTS: usize = 6;
-
-/// Functions that compilers put into their callers, and what to look at instead.
-const INLINED: &[(&str, &str)] = &[
-    ("bpf_prog_run_xdp", "drivers call the program themselves; `netif_receive_generic_xdp` is there for generic XDP"),
-    (
-        "sch_handle_ingress",
-        "it is a part of `__netif_receive_skb_core`; `tcf_classify` is called where there are filters",
-    ),
-    ("sch_handle_egress", "it is a part of `__dev_queue_xmit`; `tcf_classify` is called where there are filters"),
-    ("dev_queue_xmit", "it only calls `__dev_queue_xmit`"),
-    ("ip_finish_output2", "it may be a part of `ip_finish_output`; `__dev_queue_xmit` comes next"),
-    ("tcp_rcv_space_adjust", "`tcp_recvmsg` calls it"),
-];
-
-/// Where functions may be that the kernel's source has and its symbols do not.
-const ELSEWHERE: &str =
-    "if the kernel's source has it, the compiler put it into its callers, or its module is not loaded";
 
 /// What a script asks for.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +70,7 @@ impl Checker<'_> {
         if functions.len() > most as usize {
             let message =
                 format!("`{}` is like {} functions, and a script may be at {most}", wanted.name, functions.len());
-            self.report(Diagnostic::error("too-many-probes", message, span).because("`max_probes` says how many"));
+            self.report(Diagnostic::error("too-many-probes", message, span).because(self.limit_of("max_probes")));
             return Vec::new();
         }
         let few = functions.len() <= TYPED_MOST;
@@ -107,16 +90,8 @@ impl Checker<'_> {
             }
         }
         let Some((_, why)) = rest.first() else { return targets };
-        if !has_kprobes() {
-            let message = format!("this kernel has no way to attach `{}:{}`", wanted.provider.name(), wanted.name);
-            let error = Diagnostic::error("no-kprobes", message, span);
-            let error = match self.environment.kernel() {
-                Err(error_of_types) => {
-                    error.because(format!("{why}: {}", untold(error_of_types))).because(remedy(error_of_types))
-                }
-                Ok(_) => error.because(*why),
-            };
-            self.report(error.because("it has no kprobes either: it was built without `CONFIG_KPROBE_EVENTS`"));
+        if let Some(error) = self.without_kprobes(wanted, why, span) {
+            self.report(error);
             return Vec::new();
         }
         if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !self.has_helper("get_func_ip")) {
@@ -141,7 +116,12 @@ impl Checker<'_> {
         let (found, left_out) = match self.environment.traceable() {
             Ok(traceable) => traceable.like(wanted.module, wanted.name),
             Err(error) => {
-                self.error("tracefs", format!("functions cannot be listed: {error}"), span);
+                let listing = Diagnostic::error("tracefs", format!("functions cannot be listed: {error}"), span);
+                let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
+                self.report(match forbidden.then(|| lockdown::why("the list of functions in tracefs")).flatten() {
+                    Some(why) => listing.because(why).because("functions can be named one by one"),
+                    None => listing,
+                });
                 return None;
             }
         };
@@ -188,32 +168,6 @@ impl Checker<'_> {
                 let id = btf.lookup(Named::Function, name)?;
                 (kernel.vmlinux().lookup(Named::Function, name) != Some(id)).then_some(Found { btf, id })
             }
-        }
-    }
-
-    /// Why there is no such function.
-    fn missing(&self, wanted: &Wanted<'_>, span: Span) -> Diagnostic {
-        let name = wanted.name;
-        let error = Diagnostic::error("no-probe", format!("this kernel has no function `{name}`"), span);
-        if let Some((_, instead)) = INLINED.iter().find(|(inlined, _)| *inlined == name) {
-            return error.because(format!("the compiler put it into its callers: {instead}"));
-        }
-        let Ok(symbols) = self.environment.symbols() else { return error };
-        if let Some(module) = wanted.module
-            && let Some((_, elsewhere)) = symbols.called(None, name).next()
-        {
-            let place = elsewhere.home();
-            return error.because(format!("not in `{module}`; there is one in `{place}`"));
-        }
-        let variants = symbols.variants(name);
-        if !variants.is_empty() {
-            let list = variants.join("`, `");
-            return error.because(format!("the compiler made something else of it, with other arguments: `{list}`"));
-        }
-        let near = symbols.near(name).map(str::to_owned);
-        match near {
-            Some(near) => error.because(format!("one is called `{near}`")).because(ELSEWHERE),
-            None => error.because(ELSEWHERE),
         }
     }
 

@@ -17,6 +17,7 @@ mod layout;
 mod lints;
 mod map;
 mod memory;
+mod missing;
 mod named;
 mod operator;
 mod output;
@@ -270,6 +271,15 @@ impl<'e> Checker<'e> {
             MissingProbes::Warn => self.report(Diagnostic { severity: Severity::Warning, ..error }),
             MissingProbes::Ignore => {}
         }
+    }
+
+    /// Who may raise a limit, and how.
+    fn limit_of(&self, setting: &str) -> String {
+        if self.settings.is_fixed(setting) {
+            return format!("`{setting}` says how many, and was set from outside the script");
+        }
+        let variable = setting.to_ascii_uppercase();
+        format!("`{setting}` says how many: `config = {{ {setting} = … }}` in the script, or BPFTRACE_{variable}")
     }
 
     /// The `config` block.

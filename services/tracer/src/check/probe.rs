@@ -113,15 +113,16 @@ impl Checker<'_> {
                     places += target.places();
                     let settings = &self.settings;
                     let exceeded = if places > settings.max_probes as usize {
-                        Some((settings.max_probes, "`max_probes` says how many it may be at"))
+                        Some((settings.max_probes, "max_probes"))
                     } else if expanded.len() == settings.max_bpf_progs as usize {
-                        Some((settings.max_bpf_progs, "`max_bpf_progs` says how many programs it may make"))
+                        Some((settings.max_bpf_progs, "max_bpf_progs"))
                     } else {
                         None
                     };
-                    if let Some((most, why)) = exceeded {
+                    if let Some((most, setting)) = exceeded {
                         let message = format!("the script makes more than {most} probes");
-                        self.report(Diagnostic::error("too-many-probes", message, point.span).because(why));
+                        let error = Diagnostic::error("too-many-probes", message, point.span);
+                        self.report(error.because(self.limit_of(setting)));
                         return expanded;
                     }
                     expanded.push(Expanded { probe, target, span: point.span, context });

@@ -22,6 +22,7 @@ pub use spent::{Exceeded, Spent};
 
 use crate::code::Code;
 use crate::diagnostic::Diagnostic;
+use crate::lockdown;
 use crate::lower::Lowered;
 use crate::plan::{self, MapPlan, Places, counter};
 use crate::target::{Target, Way};
@@ -59,6 +60,16 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// Whoever runs this may trace, but not so.
+    #[error("`{probe}` cannot be attached{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
+    Forbidden {
+        /// The probe.
+        probe: String,
+        /// Which rule may forbid it.
+        why: Option<String>,
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// The machine does not count such events; a virtual one often counts none.
     #[error("`{probe}` cannot be attached: this machine has no such counter")]
     NoCounter {
@@ -83,6 +94,10 @@ pub struct Refused {
 
 /// Bytes of the verifier's log; where it says more, the end is kept.
 const LOG: usize = 1 << 20;
+
+/// What a kernel that is locked down lets programs read all the same.
+const PERMITTED: &str = "numbers are permitted: arguments, fields of a tracepoint's record, and what typed pointers \
+    (`args` of fentry, fexit and raw tracepoints) lead to";
 
 /// Programs where they are hit; they are detached when this goes.
 #[derive(Debug)]
@@ -247,6 +262,9 @@ impl Loaded {
                 (Target::Counter(_), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {
                     LoadError::NoCounter { probe: probe.name.clone(), source }
                 }
+                (Target::Functions { way: Way::Kprobe { .. }, .. }, Some(libc::EPERM)) => {
+                    LoadError::Forbidden { probe: probe.name.clone(), why: lockdown::why("kprobes"), source }
+                }
                 _ => LoadError::Attach { probe: probe.name.clone(), source },
             })?;
             if let Target::Functions { functions, way: Way::Kprobe { .. }, .. } = &probe.target
@@ -320,6 +338,14 @@ fn refused(probe: &Probe, code: &Code, error: &io::Error, log: &[u8]) -> Refused
             || line.contains(": (")
     };
     let reason = log.lines().rev().find(|line| !is_summary(line)).unwrap_or_default().to_owned();
+    // "program of this type cannot use helper bpf_probe_read_kernel#113", "unknown func bpf_probe_read_kernel#113"
+    if (reason.contains(" helper bpf_probe_read_kernel") || reason.contains(" func bpf_probe_read_kernel"))
+        && let Some(why) = lockdown::why("programs to copy from its memory")
+    {
+        let message = format!("the kernel refuses `{}`: {why}", probe.name);
+        let diagnostic = Diagnostic::error("lockdown", message, span).here(reason).because(PERMITTED);
+        return Refused { diagnostic, log };
+    }
     let diagnostic = Diagnostic::error("verifier", format!("the kernel refuses `{}`: {error}", probe.name), span);
     let diagnostic = if reason.is_empty() { diagnostic } else { diagnostic.here(reason) };
     Refused { diagnostic, log }
