@@ -4,12 +4,15 @@
 
 mod traced;
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::Pid;
 use traced::{OURS, attached, named, ours, traced};
 
 /// Runs `ip` with these words.
@@ -227,4 +230,21 @@ fn functions_that_are_not_there_are_named_with_those_near() {
     ] {
         assert!(said.contains(part), "no {part:?} in:\n{said}");
     }
+}
+
+/// A program that is hit by what it does itself is not run then, which the kernel counts.
+#[test]
+#[ignore = "needs fentry: run in a guest"]
+fn hits_that_were_missed_are_told() {
+    let (mut child, mut lines) = attached(&ours(), "fentry:htab_map_update_elem { @by[comm] = 1; @seen = count(); }");
+    let inner = [OURS, "trace", "-e", "BEGIN { @key[1] = 1; exit(); }"];
+    assert!(Command::new(inner[0]).args(&inner[1..]).output().unwrap().status.success());
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let [mut written, mut said] = [String::new(), String::new()];
+    lines.read_to_string(&mut written).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{written}{said}");
+    let seen = written.lines().find_map(|line| line.strip_prefix("@seen: ")).unwrap();
+    assert!(seen.parse::<u64>().unwrap() > 0, "{written}");
+    assert_eq!(said, format!("{seen} hits were missed: a program ran on their CPU already\n"), "{written}");
 }

@@ -165,9 +165,12 @@ fn trace(
         };
     }
     match run::run(script, lowered, &mut output, &stop) {
-        Ok(Ended { code, losses: Losses { values, .. } }) => {
+        Ok(Ended { code, losses: Losses { values, hits, .. } }) => {
             if values > 0 && !options.no_warnings {
                 complain(&format!("{values} values found no room in their maps\n"));
+            }
+            if hits > 0 && !options.no_warnings {
+                complain(&format!("{hits} hits were missed: a program ran on their CPU already\n"));
             }
             Ok(ExitCode::from(code))
         }

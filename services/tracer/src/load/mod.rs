@@ -163,6 +163,11 @@ impl Loaded {
         Ok((read(counter::LOST), read(counter::FULL)))
     }
 
+    /// Hits at which a program was not run, as one ran on that CPU already.
+    pub(crate) fn missed(&self) -> io::Result<u64> {
+        self.programs.iter().map(|program| sys::missed(program.as_fd())).sum()
+    }
+
     /// What the programs spent so far, of a script that was lowered within a budget.
     pub(crate) fn spent(&self) -> io::Result<Spent> {
         let Some(map) = self.maps.get(self.places.spent().0 as usize) else { return Ok(Spent::default()) };

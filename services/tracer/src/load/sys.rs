@@ -318,6 +318,19 @@ pub(super) fn load_program(program: &Program<'_>, log: Option<&mut Vec<u8>>) -> 
     owned(unsafe { bpf(Command::ProgramLoad, &mut attributes) }?)
 }
 
+/// How often a program was not run because one ran on that CPU already, as far as the kernel counts it.
+pub(super) fn missed(program: BorrowedFd<'_>) -> io::Result<u64> {
+    /// `recursion_misses` in `struct bpf_prog_info`, since Linux 5.12; before, the kernel leaves it as it is.
+    const AT: usize = 208;
+    let mut info = [0_u8; AT + 8];
+    let size = u32::try_from(info.len()).map_err(io::Error::other)?;
+    let mut attributes = Attributes::new();
+    attributes.descriptor(0, program).number(4, size).pointer_to_write(8, info.as_mut_ptr());
+    // SAFETY: the info is as long as is said, and zeros in it ask for no lists.
+    unsafe { bpf(Command::Info, &mut attributes) }?;
+    Ok(info.last_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes)))
+}
+
 /// `BPF_TRACE_KPROBE_MULTI`.
 const TRACE_KPROBE_MULTI: u32 = 42;
 

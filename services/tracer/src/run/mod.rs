@@ -135,6 +135,8 @@ pub struct Losses {
     pub records: u64,
     /// Values that found no room in their map.
     pub values: u64,
+    /// Hits at which a program was not run, as one ran on that CPU already.
+    pub hits: u64,
 }
 
 /// How long records wait at most before they are looked at.
@@ -242,7 +244,7 @@ impl<'s> Trace<'s> {
     /// What was lost so far.
     pub fn losses(&self) -> io::Result<Losses> {
         let (records, values) = self.loaded.losses()?;
-        Ok(Losses { records, values })
+        Ok(Losses { records, values, hits: self.loaded.missed()? })
     }
 
     /// What its programs spent so far, where they keep within a budget.
@@ -319,7 +321,7 @@ impl<'s> Trace<'s> {
 
     /// Says what was lost since it was last said.
     fn count_lost(&mut self, sink: &mut dyn Sink) -> io::Result<()> {
-        let lost = self.losses()?.records;
+        let (lost, _) = self.loaded.losses()?;
         if lost > self.lost {
             sink.take(Report::Lost(lost - self.lost))?;
             self.lost = lost;
