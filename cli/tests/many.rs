@@ -5,14 +5,14 @@
 mod traced;
 
 use std::fs;
-use std::io::{Read, Write, stderr};
+use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use traced::{OURS, attached, named, ours};
+use traced::{OURS, attached, named, ours, say};
 
 /// More than 1,024 functions, which is how many may be probed where nothing else is said, none of which tracing runs.
 const SCRIPT: &str = r#"kprobe:tcp_*,kprobe:udp*,kprobe:inet*,kprobe:ip_*,kprobe:ip6*,kprobe:fib*,kprobe:neigh*
@@ -54,7 +54,7 @@ fn a_thousand_functions_are_probed_counted_and_let_go() {
     lines.read_to_string(&mut written).unwrap();
     assert!(child.wait().unwrap().success(), "{written}");
     let detached = asked.elapsed();
-    writeln!(stderr(), "{functions} functions: attached after {attached:.1?}, detached after {detached:.1?}").unwrap();
+    say(&format!("{functions} functions: attached after {attached:.1?}, detached after {detached:.1?}"));
     for line in ["@[tcp_v4_connect]: 7", "@[inet_stream_connect]: 7"] {
         assert!(written.lines().any(|other| other == line), "no {line:?} in:\n{written}");
     }

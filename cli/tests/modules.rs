@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Pid, getpgid};
 use traced::{OURS, named, ours, traced};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 const MODULE: &str = "l2tp_core";
 /// Uses it.
 const USER: &str = "l2tp_netlink";

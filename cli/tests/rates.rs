@@ -4,13 +4,13 @@
 
 mod traced;
 
-use std::io::{BufRead, Write, stderr};
+use std::io::BufRead;
 use std::thread;
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
-use traced::{attached, ours, traced};
+use traced::{attached, ours, say, traced};
 
 /// Threads that call at the same time.
 const THREADS: u64 = 2;
@@ -24,10 +24,12 @@ fn call(name: &'static str, times: u64) {
             thread::Builder::new().name(name.to_owned()).spawn(calls).unwrap()
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let (hits, took) = (THREADS * times, begun.elapsed());
-    // Past the test's capture: it is to be read where all went well, too.
-    writeln!(stderr(), "{name}: {hits} hits in {took:?}, {:.0} a second", hits as f64 / took.as_secs_f64()).unwrap();
+    let rate = u128::from(hits) * 1_000_000 / took.as_micros().max(1);
+    say(&format!("{name}: {hits} hits in {took:.1?}, {rate} a second"));
 }
 
 /// A script that does something at each of the calls.
@@ -84,7 +86,7 @@ fn printed(name: &'static str, times: u64, while_stopped: bool) -> (u64, u64) {
 fn what_is_printed_and_what_is_lost_come_to_all_hits() {
     let times = 1_000_000;
     let (lines, lost) = printed("printer", times, false);
-    writeln!(stderr(), "printf: {lines} printed, {lost} lost").unwrap();
+    say(&format!("printer: {lines} printed, {lost} lost"));
     assert_eq!(lines + lost, times * THREADS, "{lines} printed, {lost} lost");
     assert!(lines > 0);
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write, stderr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 
@@ -51,4 +51,9 @@ pub(crate) fn ours() -> Vec<OsString> {
 /// Acts in a thread of a name that scripts look for.
 pub(crate) fn named(name: &str, act: impl FnOnce() + Send + 'static) {
     thread::Builder::new().name(name.to_owned()).spawn(act).unwrap().join().unwrap();
+}
+
+/// Says what was measured: past the capture of output, to be read where all went well, too.
+pub(crate) fn say(text: &str) {
+    stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }

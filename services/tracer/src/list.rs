@@ -117,7 +117,7 @@ pub fn probes(attachment: &Attachment, details: bool, environment: &Environment)
             Ok(found)
         }
         Site::Function { module, function, .. } => {
-            let traceable = environment.traceable().map_err(|error| ListError::functions(error))?;
+            let traceable = environment.traceable().map_err(ListError::functions)?;
             let (found, _of_one_name) = traceable.like(module.as_deref(), function);
             let listed = |function: KernelFunction| Listed {
                 name: match (provider, &function.module) {
