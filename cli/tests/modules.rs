@@ -68,39 +68,35 @@ fn take_away(holding: RangeInclusive<u32>) {
     }
 }
 
-/// What `check` says of a script: how its probes are attached, or what is wrong.
-fn checked(script: &str) -> (bool, String) {
-    let ran = Command::new(OURS).args(["trace", "--check", "-e", script]).output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
-    (ran.status.success(), said)
-}
-
-/// Runs a script at the module, takes the module away, and gives what was written; the trace must go on and end soon, and the
-/// next one must not find its probes any more.
-fn without_module(probes: &str, attached_as: &[&str], holding: RangeInclusive<u32>, missing: &[&str]) -> String {
+/// Traces with these probes at the module, takes it away, and gives what was written. The trace must go on, and end soon; what
+/// comes next must not find the probes any more.
+fn without_module(probes: &str, holding: RangeInclusive<u32>, next: &str, missing: &[&str]) -> String {
     load();
     let other = format!(r#"/comm == "other" && args.id == {}/ {{ @other = count(); }}"#, libc::SYS_getpgid);
     let script = format!("{probes} tracepoint:raw_syscalls:sys_enter {other}");
-    let (runs, said) = checked(&script);
-    assert!(runs, "{said}");
-    for (line, attached_as) in said.lines().zip(attached_as) {
-        assert!(line.contains(&format!(": {attached_as} ")), "no {attached_as} in {line}");
-    }
+    let held = *holding.start() > 0;
     let mut asked = Instant::now();
     let written = traced(&ours(), &script, || {
         make_tunnel();
         take_away(holding.clone());
         named("other", || assert!((0..5).all(|_| getpgid(None::<Pid>).is_ok())));
+        if !held {
+            // A module that comes again is not probed again: who wants that starts again.
+            load();
+            make_tunnel();
+            take_away(holding);
+        }
         asked = Instant::now();
     });
     assert!(asked.elapsed() < DEADLINE / 2, "{:?}", asked.elapsed());
     assert!(written.lines().any(|line| line == "@other: 5"), "{written}");
-    if *holding.start() > 0 {
+    if held {
         wait_until("the end of the probes", || users(MODULE) == Some(0));
         unload(MODULE).unwrap();
     }
-    let (runs, said) = checked(&script);
-    assert!(!runs, "{said}");
+    let ran = Command::new(OURS).args(["trace", "-e", next]).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
     for missing in missing {
         assert!(said.contains(&format!("error[no-probe]: {missing}\n")), "no {missing} in:\n{said}");
     }
@@ -113,22 +109,13 @@ fn has(written: &str, lines: &[&str]) {
     }
 }
 
-/// Perf events let their module go, and do not come back with it.
+/// Perf events let their module go.
 #[test]
 #[ignore = "needs kprobes and modules: run in a guest"]
 fn a_kprobe_lets_its_module_go_and_keeps_what_it_found() {
     let kprobe = r#"kprobe:l2tp_tunnel_register { @[func, reg("ip") > 0] = count(); }"#;
-    let written = without_module(kprobe, &["kprobe"], 0..=0, &["this kernel has no function `l2tp_tunnel_register`"]);
+    let written = without_module(kprobe, 0..=0, kprobe, &["this kernel has no function `l2tp_tunnel_register`"]);
     // By a name that the kernel no longer knows.
-    has(&written, &["@[l2tp_tunnel_register, 1]: 1"]);
-    load();
-    let written = traced(&ours(), kprobe, || {
-        for _ in 0..2 {
-            load();
-            make_tunnel();
-            take_away(0..=0);
-        }
-    });
     has(&written, &["@[l2tp_tunnel_register, 1]: 1"]);
 }
 
@@ -141,11 +128,10 @@ fn other_probes_hold_their_module() {
         rawtracepoint:register_tunnel { @raw = count(); }
         rawtracepoint:register_tunnel { @typed = sum(args.tunnel->tunnel_id); }
         tracepoint:l2tp:register_tunnel { @record = sum(args.tid); }",
-        &["fentry", "fexit", "raw tracepoint", "typed raw tracepoint", "tracepoint"],
         // Both calls within the function may hold it together.
         4..=5,
+        "rawtracepoint:register_tunnel { } tracepoint:l2tp:register_tunnel { }",
         &[
-            "this kernel has no function `l2tp_tunnel_register`",
             "this kernel has no raw tracepoint `register_tunnel`",
             "this kernel has no tracepoint `l2tp:register_tunnel`",
         ],
@@ -157,12 +143,9 @@ fn other_probes_hold_their_module() {
 #[test]
 #[ignore = "needs kprobes and modules: run in a guest"]
 fn a_pattern_within_a_module_keeps_what_it_found() {
-    load();
     let probe = "kprobe:l2tp_core:* { @[func] = count(); }";
-    let (_, said) = checked(probe);
-    let multi = said.contains(": multi-kprobe at ");
-    let attached_as = if multi { "multi-kprobe" } else { "kprobe" };
-    let missing = "no function that can be traced is like `*`";
-    let written = without_module(probe, &[attached_as], u32::from(multi)..=u32::from(multi), &[missing]);
+    // Debian's kernels have fprobes since 6.12.
+    let multi = u32::from(!fs::read_to_string("/proc/sys/kernel/osrelease").unwrap().starts_with("6.1."));
+    let written = without_module(probe, multi..=multi, probe, &["no function that can be traced is like `*`"]);
     has(&written, &["@[l2tp_tunnel_register]: 1"]);
 }

@@ -5,6 +5,7 @@
 mod traced;
 
 use std::io::BufRead;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -12,6 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpgid};
 use traced::{attached, ours, say, traced};
 
+/// One test at a time has the machine: else rates say little.
+static ALONE: Mutex<()> = Mutex::new(());
 /// Threads that call at the same time.
 const THREADS: u64 = 2;
 
@@ -38,8 +41,9 @@ fn at_calls(name: &str, body: &str) -> String {
 }
 
 #[test]
-fn counts_are_exact_at_more_than_a_million_hits_a_second() {
-    let times = 3_000_000;
+fn counts_are_exact_as_fast_as_threads_can_call() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = 1_000_000;
     let body = "@count = count(); @sum = sum(2); @by[comm] = count(); @max = max(cpu); @hist = hist(1);";
     for (name, body) in [("counter", "@count = count();"), ("gatherer", body)] {
         let written = traced(&ours(), &at_calls(name, body), || call(name, times));
@@ -84,7 +88,8 @@ fn printed(name: &'static str, times: u64, while_stopped: bool) -> (u64, u64) {
 
 #[test]
 fn what_is_printed_and_what_is_lost_come_to_all_hits() {
-    let times = 1_000_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = 500_000;
     let (lines, lost) = printed("printer", times, false);
     say(&format!("printer: {lines} printed, {lost} lost"));
     assert_eq!(lines + lost, times * THREADS, "{lines} printed, {lost} lost");
@@ -94,6 +99,7 @@ fn what_is_printed_and_what_is_lost_come_to_all_hits() {
 /// A tracer that does not get to read has room for so much as its buffer holds.
 #[test]
 fn a_tracer_that_is_stopped_tells_what_it_lost() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let times = 100_000;
     let (lines, lost) = printed("stopped", times, true);
     assert_eq!(lines + lost, times * THREADS, "{lines} printed, {lost} lost");
