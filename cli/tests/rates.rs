@@ -44,7 +44,7 @@ fn at_calls(name: &str, body: &str) -> String {
 fn counts_are_exact_as_fast_as_threads_can_call() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let times = 1_000_000;
-    let body = "@count = count(); @sum = sum(2); @by[comm] = count(); @max = max(cpu); @hist = hist(1);";
+    let body = "@count = count(); @sum = sum(2); @by[comm] = count(); @hist = hist(1); @plain++; @keyed[comm]++;";
     for (name, body) in [("counter", "@count = count();"), ("gatherer", body)] {
         let written = traced(&ours(), &at_calls(name, body), || call(name, times));
         let hits = times * THREADS;
@@ -53,6 +53,8 @@ fn counts_are_exact_as_fast_as_threads_can_call() {
         if body.contains("@sum") {
             has(&format!("@sum: {}", 2 * hits));
             has(&format!("@by[gatherer]: {hits}"));
+            has(&format!("@plain: {hits}"));
+            has(&format!("@keyed[gatherer]: {hits}"));
             let one = written.lines().find(|line| line.starts_with("[1] ")).unwrap();
             assert_eq!(one.split_ascii_whitespace().nth(1), Some(hits.to_string().as_str()), "{written}");
         }
