@@ -68,8 +68,8 @@ fn take_away(holding: RangeInclusive<u32>) {
     }
 }
 
-/// Traces with these probes at the module, takes it away, and gives what was written. The trace must go on, and end soon; what
-/// comes next must not find the probes any more.
+/// Traces with these probes at the module, takes it away, and gives what was written. The trace must go on, and end soon;
+/// what comes next must not find the probes any more.
 fn without_module(probes: &str, holding: RangeInclusive<u32>, next: &str, missing: &[&str]) -> String {
     load();
     let other = format!(r#"/comm == "other" && args.id == {}/ {{ @other = count(); }}"#, libc::SYS_getpgid);

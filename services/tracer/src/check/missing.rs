@@ -58,9 +58,10 @@ impl Checker<'_> {
         if has_kprobes() {
             let message = format!("`{probe}` cannot be attached: {} kprobes", lockdown::RULE);
             return (lockdown::confidential() == Some(true)).then(|| {
-                Diagnostic::error("lockdown", message, span)
-                    .because(format!("it would have to be one: {why}"))
-                    .because("calls within functions are permitted: probes become such where scripts read neither registers nor stacks")
+                Diagnostic::error("lockdown", message, span).because(format!("it would have to be one: {why}")).because(
+                    "calls within functions are permitted: probes become such where scripts read neither registers \
+                        nor stacks",
+                )
             });
         }
         let error = Diagnostic::error("no-kprobes", format!("this kernel has no way to attach `{probe}`"), span);
