@@ -233,7 +233,7 @@ fn trace() -> TraceBatch {
         first: 7,
         lines: vec![Line { text: "10.0.1.2 resets".into(), error: true }],
         maps: Some(trace_maps()),
-        losses: TraceLosses { records: 1, values: 2, cut: 3 },
+        losses: TraceLosses { records: 1, values: 2, hits: 4, cut: 3 },
     }
 }
 
@@ -473,7 +473,7 @@ fn a_tracers_answers_are_pinned() {
         hits: 100,
         run_ns: 5000,
         lines: 7,
-        losses: TraceLosses { records: 1, values: 2, cut: 3 },
+        losses: TraceLosses { records: 1, values: 2, hits: 4, cut: 3 },
     };
     let bytes = pin("command-activity-answer", &activity);
     assert_eq!(rmp_serde::from_slice::<Activity>(&bytes).unwrap(), activity);

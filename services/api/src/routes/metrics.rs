@@ -251,10 +251,15 @@ impl Scrape {
         let seconds = activities.iter().map(|(labels, all)| (labels.clone(), all.run_ns as f64 / 1e9));
         self.seconds("trace_run_seconds", "Time that traces' programs took, on all CPUs", seconds);
         let lost = by("what", |all| {
-            let TraceLosses { records, values, cut } = all.losses;
-            vec![("records".to_owned(), records), ("values".to_owned(), values), ("cut_lines".to_owned(), cut)]
+            let TraceLosses { records, values, hits, cut } = all.losses;
+            let lost = [("records", records), ("values", values), ("hits", hits), ("cut_lines", cut)];
+            lost.map(|(what, lost)| (what.to_owned(), lost)).to_vec()
         });
-        self.counter("trace_losses", "Records and values of traces that found no room, and lines that were cut", lost);
+        self.counter(
+            "trace_losses",
+            "Records and values of traces that found no room, hits that were missed, lines that were cut",
+            lost,
+        );
     }
 }
 

@@ -37,7 +37,7 @@ fn activity() -> Activity {
         hits: 70,
         run_ns: 1_500_000_000,
         lines: 9,
-        losses: TraceLosses { records: 5, values: 6, cut: 7 },
+        losses: TraceLosses { records: 5, values: 6, hits: 8, cut: 7 },
     }
 }
 
@@ -180,6 +180,7 @@ async fn what_traces_come_to_is_in_status_and_metrics() {
         r#"synscope_trace_lines_total{node="node-a"} 9"#,
         r#"synscope_trace_losses_total{node="node-a",what="records"} 5"#,
         r#"synscope_trace_losses_total{node="node-a",what="values"} 6"#,
+        r#"synscope_trace_losses_total{node="node-a",what="hits"} 8"#,
         r#"synscope_trace_losses_total{node="node-a",what="cut_lines"} 7"#,
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is not in\n{text}");

@@ -38,7 +38,7 @@ pub(super) fn type_of(btf: &Arc<Btf>, id: TypeId, access: Access) -> Type {
 
 /// Whether it would have a type if the kernel's were known.
 fn points_into_kernel(value: &Expression) -> bool {
-    matches!(value.kind, ExpressionKind::Source(Source::Task))
+    matches!(value.kind, ExpressionKind::Source(Source::Task(_)))
         || matches!(&value.ty, Type::Pointer { to, .. } if **to == Type::None)
 }
 

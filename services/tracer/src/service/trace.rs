@@ -20,7 +20,7 @@ use super::publish::Publisher;
 use super::settings::{LimitSettings, Settings};
 use super::snapshots::Telling;
 use crate::load::Spent;
-use crate::run::{self, Ended, RunError};
+use crate::run::{self, Ended, Losses, RunError};
 
 /// How long records wait at most before they are looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -269,12 +269,12 @@ impl Work<'_> {
             let status = &mut results.status;
             (status.hits, status.run_ns, status.lines, status.losses.cut) =
                 (spent.hits, spent.run_ns, lines.count, lines.cut);
-            if let Ok(losses) = losses {
-                (status.losses.records, status.losses.values) = (losses.records, losses.values);
+            if let Ok(Losses { records, values, hits }) = losses {
+                status.losses = TraceLosses { records, values, hits, cut: lines.cut };
             }
         });
         if self.trace.status().losses != TraceLosses::default() {
-            self.life.degrade(&self.concern(), "it loses output: its status says how much".to_owned());
+            self.life.degrade(&self.concern(), "it loses output or hits: its status says how many".to_owned());
         }
         spent
     }

@@ -136,6 +136,8 @@ pub struct TraceLosses {
     pub records: u64,
     /// Values that found no room in their map.
     pub values: u64,
+    /// Hits at which a program was not run, as one ran on that CPU already; as far as the kernel counts them.
+    pub hits: u64,
     /// Lines that were cut because they were too long.
     pub cut: u64,
 }

@@ -56,9 +56,10 @@ impl Activity {
         self.hits += trace.hits;
         self.run_ns += trace.run_ns;
         self.lines += trace.lines;
-        let TraceLosses { records, values, cut } = trace.losses;
+        let TraceLosses { records, values, hits, cut } = trace.losses;
         self.losses.records += records;
         self.losses.values += values;
+        self.losses.hits += hits;
         self.losses.cut += cut;
     }
 }
@@ -70,7 +71,7 @@ mod tests {
     #[test]
     fn each_trace_counts_once_by_where_it_stands() {
         let mut activity = Activity::default();
-        let losses = TraceLosses { records: 1, values: 2, cut: 3 };
+        let losses = TraceLosses { records: 1, values: 2, hits: 5, cut: 3 };
         let mut add = |state| {
             activity.add(&TraceStatus { state, hits: 10, run_ns: 100, lines: 5, losses, ..TraceStatus::default() });
         };
@@ -88,7 +89,7 @@ mod tests {
             hits: 40,
             run_ns: 400,
             lines: 20,
-            losses: TraceLosses { records: 4, values: 8, cut: 12 },
+            losses: TraceLosses { records: 4, values: 8, hits: 20, cut: 12 },
         };
         assert_eq!(activity, expected);
     }
