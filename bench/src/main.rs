@@ -4,10 +4,12 @@
 #![allow(clippy::print_stdout, reason = "its result goes to whoever started it")]
 
 mod allocations;
+mod counting_clock;
 mod document;
 mod edges;
 mod fleet;
 mod floor;
+mod instructions;
 mod iterator;
 mod netns;
 mod noise;
@@ -48,6 +50,9 @@ struct Arguments {
     /// Writes the table into this document, between its marks; of all groups, so that all figures are of one run.
     #[arg(long, conflicts_with = "names")]
     markdown: Option<PathBuf>,
+    /// What the group `instructions` runs in its emulated machine.
+    #[arg(long, hide = true)]
+    instructions_here: bool,
     /// Groups to run; all unless told otherwise.
     #[arg(value_parser = GROUPS.map(|group| group.name))]
     names: Vec<String>,
@@ -59,7 +64,7 @@ struct Group {
     rows: fn(full: bool) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     Group { name: "packets", rows: |_full| packets::rows() },
     Group { name: "records", rows: |_full| records::rows() },
     Group { name: "ring", rows: ring::rows },
@@ -69,6 +74,7 @@ const GROUPS: [Group; 9] = [
     Group { name: "analyzer", rows: |_full| edges::rows() },
     Group { name: "noise", rows: noise::rows },
     Group { name: "tracer", rows: |_full| tracer::rows() },
+    Group { name: "instructions", rows: |_full| instructions::rows() },
 ];
 
 fn main() -> ExitCode {
@@ -84,6 +90,10 @@ fn main() -> ExitCode {
 /// Runs the groups; a missed aim is a result and no failure. A group that fails takes no other's figures with it.
 fn run(arguments: &Arguments) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "kernel programs are loaded and network namespaces made: run it as root");
+    if arguments.instructions_here {
+        println!("{}", instructions::here()?);
+        return Ok(());
+    }
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for Group { name, rows: measure } in GROUPS {
         if !arguments.names.is_empty() && arguments.names.iter().all(|wanted| wanted != name) {

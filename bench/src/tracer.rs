@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::getppid;
+use serde::{Deserialize, Serialize};
 
 use crate::fleet;
 use crate::floor::pin_to_one_cpu;
@@ -24,13 +25,14 @@ const CALLS: u32 = 200_000;
 const PARTS: u32 = 20;
 
 const NOTHING: &str = "BEGIN { exit(); }";
-const COUNT: &str = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }";
-const HISTOGRAM: &str = "tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; }
+pub(crate) const COUNT: &str = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }";
+pub(crate) const HISTOGRAM: &str = "tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; }
 tracepoint:raw_syscalls:sys_exit /@start[tid]/ { @ns = hist(nsecs - @start[tid]); delete(@start[tid]); }";
 
 /// All rows about the tracer.
 pub(crate) fn rows() -> Result<Vec<Row>> {
     let both = Both::find()?;
+    both.warm()?;
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let (attached, attached_theirs) = both.in_turn(|program| {
         let running = program.start(COUNT)?;
@@ -58,13 +60,21 @@ pub(crate) fn rows() -> Result<Vec<Row>> {
 }
 
 /// Ours and bpftrace.
-struct Both {
-    ours: Program,
-    theirs: Program,
+pub(crate) struct Both {
+    pub(crate) ours: Program,
+    pub(crate) theirs: Program,
+}
+
+/// A figure of each.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Pair {
+    pub(crate) ours: f64,
+    pub(crate) theirs: f64,
 }
 
 impl Both {
-    fn find() -> Result<Self> {
+    /// Ours beside this program, bpftrace where the environment says or where it was fetched to.
+    pub(crate) fn find() -> Result<Self> {
         let beside = env::current_exe()?.with_file_name("synscope");
         ensure!(beside.exists(), "{} is not there: `cargo xtask bench` builds it", beside.display());
         let fetched = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bpftrace/bpftrace"));
@@ -76,11 +86,15 @@ impl Both {
         );
         let ours = Program { command: beside, arguments: &["trace"] };
         let theirs = Program { command: bpftrace, arguments: &[] };
-        for program in [&ours, &theirs] {
-            // Files come from memory from then on.
+        Ok(Self { ours, theirs })
+    }
+
+    /// Files come from memory from then on.
+    fn warm(&self) -> Result<()> {
+        for program in [&self.ours, &self.theirs] {
             program.run(NOTHING).with_context(|| program.command.display().to_string())?;
         }
-        Ok(Self { ours, theirs })
+        Ok(())
     }
 
     /// Medians of ours and theirs, measured in turn.

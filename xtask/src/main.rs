@@ -26,7 +26,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::vm::suite::{self, Which};
-use crate::vm::{Machine, Release};
+use crate::vm::{Clock, Machine, Release};
 
 /// Until a guest that runs a command is stopped, unless told otherwise.
 const COMMAND_LIMIT: Duration = Duration::from_mins(2);
@@ -90,6 +90,9 @@ enum Command {
         /// Run the kernel tests; what comes after `--` is for them.
         #[arg(long)]
         tests: bool,
+        /// Let the machine's clock count instructions, each as a nanosecond: to measure how many something takes.
+        #[arg(long)]
+        count_instructions: bool,
         /// Seconds until the machine is stopped [default: 120, with --tests 2400].
         #[arg(long)]
         timeout: Option<u64>,
@@ -113,7 +116,10 @@ fn main() -> ExitCode {
             0
         }),
         Command::Preflight { json } => preflight::run(json),
-        Command::Vm { kernel, tests, timeout, command } => run_elsewhere(kernel, tests, timeout, &command),
+        Command::Vm { kernel, tests, count_instructions, timeout, command } => {
+            let clock = if count_instructions { Clock::Instructions } else { Clock::Host };
+            run_elsewhere(kernel, clock, tests, timeout, &command)
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -124,9 +130,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_elsewhere(kernel: Release, tests: bool, timeout: Option<u64>, command: &[String]) -> anyhow::Result<u8> {
+fn run_elsewhere(
+    kernel: Release,
+    clock: Clock,
+    tests: bool,
+    timeout: Option<u64>,
+    command: &[String],
+) -> anyhow::Result<u8> {
     let limit = timeout.map(Duration::from_secs);
-    let machine = Machine::prepare(kernel)?;
+    let machine = Machine::prepare(kernel)?.with_clock(clock);
     if tests {
         suite::run(&programs::build()?, &machine, Which::All, command, limit.unwrap_or(behind::GUEST_LIMIT))
     } else {

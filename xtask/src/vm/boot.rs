@@ -31,6 +31,25 @@ pub(crate) const RUN: &str = "run-";
 /// Lines of the console that a failure shows.
 const CONSOLE_END: usize = 60;
 
+/// What makes a guest's clock go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The host's: what takes long here takes long there.
+    Host,
+    /// Each instruction that the guest executes, by a nanosecond; while it has nothing to do, the host's. Slower.
+    Instructions,
+}
+
+impl Clock {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Host => &["-accel", "tcg,thread=multi,tb-size=512"],
+            // Instructions are counted in one thread only.
+            Self::Instructions => &["-accel", "tcg,thread=single,tb-size=512", "-icount", "shift=0"],
+        }
+    }
+}
+
 /// The server of the host's files, where there is one.
 pub(crate) fn file_server() -> Option<&'static str> {
     FILE_SERVERS.into_iter().find(|path| Path::new(path).exists())
@@ -38,7 +57,7 @@ pub(crate) fn file_server() -> Option<&'static str> {
 
 /// Boots, runs a shell text in the guest, and returns its exit code. Its output goes to ours line by line, each with the
 /// label in front.
-pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration, label: &str) -> Result<u8> {
+pub(crate) fn run(kernel: &Kernel, clock: Clock, command: &str, limit: Duration, label: &str) -> Result<u8> {
     let run = Run::new()?;
     let workspace = root().canonicalize()?;
     let settings = format!("WORKSPACE={}\nMODULES={}\n", quoted(&workspace), quoted(&kernel.modules));
@@ -59,7 +78,7 @@ pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration, label: &str) 
         thread::sleep(Duration::from_millis(5));
     }
 
-    let mut machine = Running(emulator(kernel, &run).spawn().context(EMULATOR)?);
+    let mut machine = Running(emulator(kernel, clock, &run).spawn().context(EMULATOR)?);
     let output = machine.0.stdout.take().context("the emulator has no output")?;
     let (ended, end) = mpsc::channel();
     let label = label.to_owned();
@@ -82,11 +101,11 @@ pub(crate) fn run(kernel: &Kernel, command: &str, limit: Duration, label: &str) 
     }
 }
 
-fn emulator(kernel: &Kernel, run: &Run) -> Command {
+fn emulator(kernel: &Kernel, clock: Clock, run: &Run) -> Command {
     // A machine must not outlive us, however we end.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", EMULATOR]);
-    command.args(["-accel", "tcg,thread=multi,tb-size=512", "-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", MEMORY]);
+    command.args(clock.arguments()).args(["-cpu", PROCESSOR, "-smp", PROCESSORS, "-m", MEMORY]);
     command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
     command.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(run.path("initramfs"));
     // A kernel in trouble ends the run at once.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::apt::{install, on_path};
 use crate::test::SEED;
+pub(crate) use boot::Clock;
 use kernel::Kernel;
 pub(crate) use kernel::Release;
 
@@ -34,6 +35,7 @@ const VARIABLES: [(&str, Option<&str>); 7] = [
 pub(crate) struct Machine {
     release: Release,
     kernel: Kernel,
+    clock: Clock,
 }
 
 impl Machine {
@@ -42,7 +44,12 @@ impl Machine {
         ensure!(env::consts::ARCH == "x86_64", "only x86_64 machines are emulated, this is {}", env::consts::ARCH);
         ensure!(nix::unistd::geteuid().is_root(), "must run as root: virtiofsd serves the whole file tree");
         tools()?;
-        Ok(Self { release, kernel: Kernel::fetch(release)? })
+        Ok(Self { release, kernel: Kernel::fetch(release)?, clock: Clock::Host })
+    }
+
+    /// The same with another clock.
+    pub(crate) fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Its kernel line.
@@ -56,7 +63,7 @@ impl Machine {
         let folder = env::current_dir().context("the current folder")?;
         let variables = exports(|name| env::var(name).ok());
         let text = format!("{variables}cd {} || exit\n{script}\n", quoted(&folder.to_string_lossy()));
-        boot::run(&self.kernel, &text, limit, label)
+        boot::run(&self.kernel, self.clock, &text, limit, label)
     }
 }
 
