@@ -1,11 +1,12 @@
 //! What a hit costs under ours and under bpftrace, in instructions: in an emulated machine whose clock counts them. It has
 //! probes at functions wherever it runs, and the same figures each time.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use aya::programs::loaded_programs;
+use aya::programs::{ProgramError, ProgramInfo, loaded_programs};
 use serde::{Deserialize, Serialize};
 
 use crate::counting_clock;
@@ -119,9 +120,11 @@ pub(crate) fn here() -> Result<String> {
     let both = Both::find()?;
     let alone = counting_clock::per_call()?;
     let under = |program: &Program, script| -> Result<(f64, f64)> {
-        let before = jited_bytes()?;
+        let before = jited()?;
         let running = program.start(script)?;
-        let size = jited_bytes()?.checked_sub(before).filter(|size| *size > 0).context("nothing was translated")?;
+        let new = jited()?.into_iter().filter(|(id, _)| !before.contains_key(id));
+        let size: u64 = new.map(|(_, size)| size).sum();
+        ensure!(size > 0, "the kernel translated nothing");
         let taken = counting_clock::per_call()?;
         running.end()?.ensure_hit()?;
         Ok((taken - alone, number(size)))
@@ -138,9 +141,13 @@ pub(crate) fn here() -> Result<String> {
     Ok(serde_json::to_string(&measured)?)
 }
 
-/// Bytes of machine code of all programs that the kernel has now.
-fn jited_bytes() -> Result<u64> {
-    loaded_programs().map(|program| Ok(u64::from(program?.size_jitted()))).sum()
+/// Bytes of machine code of each program that the kernel has now: also of those that ended and are not freed yet.
+fn jited() -> Result<BTreeMap<u32, u64>> {
+    let of_one = |program: Result<ProgramInfo, ProgramError>| {
+        let program = program?;
+        Ok((program.id(), program.size_jitted().into()))
+    };
+    loaded_programs().map(of_one).collect()
 }
 
 #[cfg(test)]
