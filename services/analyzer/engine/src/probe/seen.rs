@@ -148,10 +148,13 @@ impl Watch {
         let (Some(from), Some(to)) = (self.readings.first().copied(), self.readings.last().copied()) else {
             return Err(broke_off("it told nothing"));
         };
-        let TraceLosses { records, values, cut } = self.losses;
-        if records + values + cut + self.left_out > 0 {
-            let lost = records + values + cut;
-            return Err(format!("it lost output: {lost} records, values or lines, and {} entries", self.left_out));
+        let TraceLosses { records, values, hits, cut } = self.losses;
+        let lost = records + values + hits + cut;
+        if lost + self.left_out > 0 {
+            return Err(format!(
+                "it lost output: {lost} records, values, hits or lines, and {} entries",
+                self.left_out
+            ));
         }
         let covered_per_mille: Vec<u64> = spikes.iter().map(|spike| covered(spike, from, to, scale)).collect();
         if covered_per_mille.iter().all(|share| *share == 0) {

@@ -123,7 +123,7 @@ fn a_probe_that_did_not_see_a_spike_whole_says_nothing_and_says_so() {
     let reasons = [
         (Tracing::Absent, "no tracer answers for this node"),
         (Tracing::EndEarly, "it ended early: 70000 hits per second, 50000 are allowed"),
-        (Tracing::Lose, "it lost output: 3 records, values or lines, and 0 entries"),
+        (Tracing::Lose, "it lost output: 3 records, values, hits or lines, and 0 entries"),
     ];
     for (tracing, reason) in reasons {
         for seed in 0..SEEDS {
