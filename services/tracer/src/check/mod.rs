@@ -26,7 +26,7 @@ mod series;
 mod statement;
 mod text;
 mod uses;
-mod visit;
+pub(crate) mod visit;
 
 pub(crate) use cast::narrowed;
 pub(crate) use memory::read;

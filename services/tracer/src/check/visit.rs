@@ -3,13 +3,13 @@
 use crate::typed::{Expression, Statement, StatementKind};
 
 /// What one look at a statement or value found.
-pub(super) enum Seen<'s> {
+pub(crate) enum Seen<'s> {
     Statement(&'s Statement),
     Value(&'s Expression),
 }
 
 /// Shows all statements, those within others too, and all values in them.
-pub(super) fn each<'s>(statements: &'s [Statement], see: &mut impl FnMut(Seen<'s>)) {
+pub(crate) fn each<'s>(statements: &'s [Statement], see: &mut impl FnMut(Seen<'s>)) {
     for statement in statements {
         see(Seen::Statement(statement));
         match &statement.kind {
@@ -47,7 +47,7 @@ pub(super) fn each<'s>(statements: &'s [Statement], see: &mut impl FnMut(Seen<'s
 }
 
 /// Shows a value and all that it is made of.
-pub(super) fn inside<'s>(value: &'s Expression, see: &mut impl FnMut(Seen<'s>)) {
+pub(crate) fn inside<'s>(value: &'s Expression, see: &mut impl FnMut(Seen<'s>)) {
     see(Seen::Value(value));
     value.parts().into_iter().for_each(|part| inside(part, see));
 }

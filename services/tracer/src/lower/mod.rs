@@ -8,6 +8,7 @@ mod budget;
 mod for_map;
 mod front;
 mod gather;
+mod known;
 mod memory;
 mod number;
 mod output;
@@ -26,6 +27,7 @@ use crate::target::Target;
 use crate::typed::{Probe, Script};
 use crate::types::Type;
 use budget::Meter;
+use known::Known;
 use memory::{Memory, Place};
 
 pub use budget::Budget;
@@ -91,6 +93,8 @@ struct Lowerer<'s> {
     exit: BlockId,
     /// What the probe may cost; without, that is nobody's concern.
     meter: Option<Meter>,
+    /// What need not be asked again.
+    known: Known,
     /// Where `continue` and `break` lead, innermost last.
     loops: Vec<(BlockId, BlockId)>,
 }
@@ -128,6 +132,7 @@ impl<'s> Lowerer<'s> {
             functions: vec![None],
             exit,
             meter,
+            known: Known::default(),
             loops: Vec::new(),
         }
     }
@@ -146,8 +151,9 @@ impl<'s> Lowerer<'s> {
             }
         }
         if let Some(predicate) = &probe.predicate {
+            self.ask_thread_once(probe);
             let body = self.builder.block();
-            self.branch(predicate, body, self.exit);
+            self.filter(predicate, body);
             self.builder.switch_to(body);
         }
         self.statements(&probe.body);

@@ -112,16 +112,22 @@ impl Lowerer<'_> {
         (first, self.number(right))
     }
 
+    /// Process and thread, in one number.
+    fn thread(&mut self) -> Operand {
+        let known = self.known.thread;
+        known.unwrap_or_else(|| self.builder.call(helper::GET_CURRENT_PID_TGID, Vec::new())).into()
+    }
+
     /// What the kernel tells.
     pub(super) fn source(&mut self, source: Source) -> Operand {
         let call = |lowerer: &mut Self, helper| Operand::Value(lowerer.builder.call(helper, Vec::new()));
         match source {
             Source::Pid => {
-                let both = call(self, helper::GET_CURRENT_PID_TGID);
+                let both = self.thread();
                 self.builder.alu(Alu::ShiftRight, both, Operand::Number(32))
             }
             Source::Tid => {
-                let both = call(self, helper::GET_CURRENT_PID_TGID);
+                let both = self.thread();
                 self.narrow(both, &Type::UINT32)
             }
             Source::Uid => {
@@ -228,6 +234,9 @@ impl Lowerer<'_> {
 
     /// A number in a map; zero where there is none.
     fn entry(&mut self, entry: &Entry) -> Operand {
+        if let Some(number) = self.known.entry(entry) {
+            return number;
+        }
         let Some(key) = &entry.key else {
             let value = self.builder.map_value(self.places.own(entry.map), 0);
             return self.builder.load(Base::Value(value), 0, Width::Eight).into();
@@ -246,6 +255,7 @@ impl Lowerer<'_> {
     }
 
     fn step_entry(&mut self, entry: &Entry, stepping: Stepping) -> Operand {
+        self.known.change(entry.map);
         let by = self.builder.number(stepping.by);
         let Some(key) = &entry.key else {
             let value = self.builder.map_value(self.places.own(entry.map), 0);

@@ -45,6 +45,7 @@ impl Lowerer<'_> {
                 self.builder.switch_to(done);
             }
             StatementKind::While(condition, body) => {
+                self.known.begin_loop();
                 let (head, inside, after) = (self.builder.block(), self.builder.block(), self.builder.block());
                 self.builder.jump(head);
                 self.builder.switch_to(head);
@@ -98,6 +99,7 @@ impl Lowerer<'_> {
     }
 
     fn for_range(&mut self, variable: usize, start: &Expression, end: &Expression, body: &[Statement]) {
+        self.known.begin_loop();
         let (first, last) = self.both(start, end);
         // Both are read once, before the first round.
         let limit = match last {
@@ -133,6 +135,7 @@ impl Lowerer<'_> {
     }
 
     fn put(&mut self, entry: &Entry, value: &Expression) {
+        self.known.change(entry.map);
         let Some(key) = &entry.key else {
             // Text that is made of the map's own text must be whole before it goes there.
             if value.ty.is_number() {
@@ -161,6 +164,7 @@ impl Lowerer<'_> {
     }
 
     fn delete(&mut self, entry: &Entry) {
+        self.known.change(entry.map);
         let map = Argument::Map(self.places.own(entry.map));
         if let Some(key) = &entry.key {
             let key = self.place(key);
