@@ -61,6 +61,22 @@ fn counts_are_exact_as_fast_as_threads_can_call() {
     }
 }
 
+/// Every quarter of a millisecond all threads make the same entry at once; only one of them can.
+#[test]
+fn entries_that_several_cpus_make_at_once_count_all_of_them() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = 500_000;
+    let body = "@stepped[nsecs >> 18]++; @gathered[nsecs >> 18] = count();";
+    let written = traced(&ours(), &format!("config = {{ max_map_keys = 65536 }} {}", at_calls("maker", body)), || {
+        call("maker", times);
+    });
+    for map in ["@stepped[", "@gathered["] {
+        let values = written.lines().filter(|line| line.starts_with(map)).map(|line| line.split_once(": ").unwrap().1);
+        let values: Vec<u64> = values.map(|value| value.parse().unwrap()).collect();
+        assert_eq!(values.iter().sum::<u64>(), times * THREADS, "{map}: {} entries", values.len());
+    }
+}
+
 /// Prints a line at each call, and gives how many lines there were and how many are said to be lost.
 fn printed(name: &'static str, times: u64, while_stopped: bool) -> (u64, u64) {
     let (mut child, lines) = attached(&ours(), &at_calls(name, r#"printf("a line\n");"#));

@@ -114,6 +114,7 @@ fn statement(depth: u32) -> BoxedStrategy<String> {
         (n(), t()).prop_map(|(a, b)| format!("printf(\"%d %s\\n\", {a}, {b});")),
         (n(), t()).prop_map(|(a, b)| format!("print(({a}, {b}));")),
         n().prop_map(|a| format!("delete(@keyed[{a}]);")),
+        t().prop_map(|a| format!("delete(@counts[{a}]);")),
         one_of(&["exit();", "return;", "clear(@keyed);", "print(@hist);", "print(kstack(3));", "delete(@single);"]),
     ]
     .boxed();

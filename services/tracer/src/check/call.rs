@@ -10,7 +10,7 @@ use crate::diagnostic::Diagnostic;
 use crate::helper;
 use crate::settings::StackMode;
 use crate::source::Span;
-use crate::typed::{Expression, ExpressionKind, Held, Source};
+use crate::typed::{Entry, Expression, ExpressionKind, Held, Source};
 use crate::types::{Access, Aggregate, Frames, Space, Type};
 
 /// Frames that a stack has where the script does not say, and at most, as in bpftrace.
@@ -120,6 +120,7 @@ impl Checker<'_> {
         let map = self.map(&access.name);
         let key = self.expression(key);
         let entry = self.entry_of(map, Some(key), span);
+        self.is_whole(&entry, "`has_key` cannot find one", span);
         Expression { span, ty: Type::INT64, kind: ExpressionKind::HasKey(entry) }
     }
 
@@ -266,6 +267,21 @@ impl Checker<'_> {
                 self.error("arguments", message, of.span);
                 unknown(span)
             }
+        }
+    }
+
+    /// Refuses to look for a key whose value is in several entries of the kernel's map.
+    pub(super) fn is_whole(&mut self, entry: &Entry, so: &str, span: Span) {
+        let parts = match self.held(entry.map) {
+            Some(Held::Gathered(Aggregate::Series(_))) => "interval",
+            Some(Held::Gathered(aggregate)) if aggregate.is_parted() => "range",
+            _ => return,
+        };
+        if self.last && entry.key.is_some() {
+            let name = self.map_name(entry.map);
+            let message = format!("each key of `{name}` has an entry for each {parts}, so {so}");
+            let clear = format!("`clear({name})` takes all of them out");
+            self.report(Diagnostic::error("map-type", message, span).because(clear));
         }
     }
 

@@ -249,6 +249,7 @@ impl Checker<'_> {
                 return nothing(span);
             }
         };
+        self.is_whole(&entry, "`delete` cannot take one out", span);
         StatementKind::Delete(entry)
     }
 

@@ -11,6 +11,8 @@ use crate::types::{Access, Space, Type};
 
 /// Has a helper that keeps stacks take the process' (`BPF_F_USER_STACK`).
 const USER_STACK: i32 = 1 << 8;
+/// Has an entry be made, and none be changed (`BPF_NOEXIST`).
+const ONLY_NEW: i32 = 1;
 
 impl Lowerer<'_> {
     /// A number's value.
@@ -272,7 +274,19 @@ impl Lowerer<'_> {
         self.builder.switch_to(miss);
         let first = self.memory.reserve_frame(8);
         self.builder.store(first.base, first.offset, Width::Eight, by);
-        self.update(entry.map, key, first);
+        // Another CPU may make the entry first: then it is stepped like any other.
+        let arguments = vec![map, key.argument(), first.argument(), Operand::Number(ONLY_NEW).into()];
+        let failed = self.builder.call(helper::MAP_UPDATE_ELEM, arguments);
+        let (again, full, made) = (self.builder.block(), self.builder.block(), self.builder.block());
+        self.builder.branch(Compare::Equal, failed.into(), Operand::Number(0), made, again);
+        self.builder.switch_to(again);
+        let second = self.builder.call(helper::MAP_LOOKUP_ELEM, vec![map, key.argument()]);
+        self.builder.assign(found, second.into());
+        self.builder.branch(Compare::NotEqual, found.into(), Operand::Number(0), hit, full);
+        self.builder.switch_to(full);
+        self.count(counter::FULL);
+        self.builder.jump(made);
+        self.builder.switch_to(made);
         self.builder.assign(result, if stepping.before { Operand::Number(0) } else { by });
         self.builder.jump(done);
         self.builder.switch_to(hit);
