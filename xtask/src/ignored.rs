@@ -10,9 +10,8 @@ use crate::apt::output;
 use crate::bpftrace;
 use crate::programs::Program;
 use crate::test::Outcome;
+use crate::vm::suite;
 
-/// Their tests that are left out here run in a guest, see `vm::suite`.
-const IN_A_GUEST: &[&str] = &["curated", "devices", "functions", "seed"];
 /// Theirs run what we run under bpftrace too.
 const COMPARED: &[&str] = &["beside", "outputs"];
 /// What takes too long in an emulated machine to run each time: bpftrace does.
@@ -37,8 +36,9 @@ pub(crate) fn outcomes(programs: &[Program], compared: Outcome) -> Result<Vec<(S
     let (all, listed) = (names(programs, |_| true)?, |names: &BTreeSet<String>| {
         names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     });
+    let in_a_guest = suite::of_ignored();
     let groups = [
-        (IN_A_GUEST, Outcome::Elsewhere("in guests, see there".to_owned())),
+        (in_a_guest.as_slice(), Outcome::Elsewhere("in guests, see there".to_owned())),
         (COMPARED, compared),
         (BY_HAND, Outcome::Elsewhere(HOW.to_owned())),
     ];
