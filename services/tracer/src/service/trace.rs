@@ -241,8 +241,9 @@ impl Work<'_> {
         let ending = match running.end(&mut lines) {
             Ok(Ended { code: _, losses }) => {
                 self.trace.update(|results| {
-                    results.status.losses.records = losses.records;
-                    results.status.losses.values = losses.values;
+                    let Losses { records, values, hits } = losses;
+                    let cut = results.status.losses.cut;
+                    results.status.losses = TraceLosses { records, values, hits, cut };
                 });
                 ending
             }
