@@ -120,7 +120,7 @@ impl Checker<'_> {
         let map = self.map(&access.name);
         let key = self.expression(key);
         let entry = self.entry_of(map, Some(key), span);
-        self.is_whole(&entry, "`has_key` cannot find one", span);
+        self.refuse_parted(&entry, "`has_key` cannot find one", span);
         Expression { span, ty: Type::INT64, kind: ExpressionKind::HasKey(entry) }
     }
 
@@ -271,12 +271,8 @@ impl Checker<'_> {
     }
 
     /// Refuses to look for a key whose value is in several entries of the kernel's map.
-    pub(super) fn is_whole(&mut self, entry: &Entry, so: &str, span: Span) {
-        let parts = match self.held(entry.map) {
-            Some(Held::Gathered(Aggregate::Series(_))) => "interval",
-            Some(Held::Gathered(aggregate)) if aggregate.is_parted() => "range",
-            _ => return,
-        };
+    pub(super) fn refuse_parted(&mut self, entry: &Entry, so: &str, span: Span) {
+        let Some(parts) = self.held(entry.map).and_then(parts) else { return };
         if self.last && entry.key.is_some() {
             let name = self.map_name(entry.map);
             let message = format!("each key of `{name}` has an entry for each {parts}, so {so}");
@@ -293,10 +289,8 @@ impl Checker<'_> {
                     self.undefined_map(map, access.span);
                     None
                 }
-                (Some(_), None) => Some("has no keys"),
-                (Some(Held::Gathered(Aggregate::Series(_))), _) => Some("has an entry for each interval"),
-                (Some(Held::Gathered(aggregate)), _) if aggregate.is_parted() => Some("has an entry for each range"),
-                _ => None,
+                (Some(_), None) => Some("has no keys".to_owned()),
+                (Some(held), _) => parts(held).map(|parts| format!("has an entry for each {parts}")),
             };
             if let Some(message) = message {
                 let message = format!("`{}` {message}, so it has no length", self.map_name(map));
@@ -304,5 +298,14 @@ impl Checker<'_> {
             }
         }
         Expression { span, ty: Type::INT64, kind: ExpressionKind::Length(map) }
+    }
+}
+
+/// What each key of a map has an entry of the kernel's for, where it has several.
+fn parts(held: &Held) -> Option<&'static str> {
+    match held {
+        Held::Gathered(Aggregate::Series(_)) => Some("interval"),
+        Held::Gathered(aggregate) => aggregate.is_parted().then_some("range"),
+        Held::Values(_) => None,
     }
 }

@@ -178,7 +178,7 @@ impl Checker<'_> {
             self.report(needed(error, span));
             return None;
         }
-        if !self.has_helper("map_lookup_percpu_elem") {
+        if !self.environment.has_helper("map_lookup_percpu_elem") {
             let message = "this kernel's programs cannot read what other CPUs gathered";
             self.report(Diagnostic::error("kernel-too-old", message, span).because("since Linux 5.19 they can"));
             return None;

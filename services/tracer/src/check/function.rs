@@ -94,7 +94,7 @@ impl Checker<'_> {
             self.report(error);
             return Vec::new();
         }
-        if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !self.has_helper("get_func_ip")) {
+        if rest.len() == 1 || own || (uses.any(&[Use::Function]) && !self.environment.has_helper("get_func_ip")) {
             let each = |(function, why)| self.by_kprobe(function, wanted, uses, why, span);
             targets.extend(rest.into_iter().filter_map(each));
         } else {

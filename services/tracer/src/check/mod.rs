@@ -89,18 +89,20 @@ impl Environment {
         self.task.get_or_init(find).as_ref()
     }
 
+    /// Whether programs can call this helper, by its name without `BPF_FUNC_`.
+    pub(crate) fn has_helper(&self, name: &str) -> bool {
+        let name = format!("BPF_FUNC_{name}");
+        self.kernel().is_ok_and(|kernel| kernel.vmlinux().constants(&name).next().is_some())
+    }
+
     /// Whether a helper tells the running thread in such a way that the verifier knows its type: from Linux 5.11 on.
     pub(crate) fn knows_task(&self) -> bool {
-        let has = || {
-            self.kernel()
-                .is_ok_and(|kernel| kernel.vmlinux().constants("BPF_FUNC_get_current_task_btf").next().is_some())
-        };
-        *self.knows_task.get_or_init(has)
+        *self.knows_task.get_or_init(|| self.has_helper("get_current_task_btf"))
     }
 
     /// Whether programs can step a number and learn what it was: from Linux 5.12 on. What is looked for came with 5.13.
     pub(crate) fn has_fetching_atomics(&self) -> bool {
-        self.kernel().is_ok_and(|kernel| kernel.vmlinux().constants("BPF_FUNC_for_each_map_elem").next().is_some())
+        self.has_helper("for_each_map_elem")
     }
 
     /// The functions that can be traced, read when a pattern is first looked for.
@@ -246,11 +248,6 @@ impl<'e> Checker<'e> {
             });
         }
         probes
-    }
-
-    /// Whether the kernel's programs may call the helper of this name.
-    fn has_helper(&self, name: &str) -> bool {
-        self.environment.kernel().is_ok_and(|kernel| kernel.constant(&format!("BPF_FUNC_{name}")).is_ok())
     }
 
     fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) {

@@ -249,7 +249,7 @@ impl Checker<'_> {
                 return nothing(span);
             }
         };
-        self.is_whole(&entry, "`delete` cannot take one out", span);
+        self.refuse_parted(&entry, "`delete` cannot take one out", span);
         StatementKind::Delete(entry)
     }
 

@@ -1,7 +1,7 @@
 //! What a probe's filter has asked already and its body need not ask again.
 
 use super::Lowerer;
-use crate::check::visit::{Seen, each, inside};
+use crate::check::visit::{Seen, each};
 use crate::code::Compare;
 use crate::code::ir::{BlockId, Operand, Value};
 use crate::helper;
@@ -41,9 +41,7 @@ impl Lowerer<'_> {
         let mut in_body = false;
         let mut see = |seen: Seen<'_>| in_body |= matches!(seen, Seen::Value(value) if is_thread(value));
         each(&probe.body, &mut see);
-        let mut in_filter = false;
-        let mut see = |seen: Seen<'_>| in_filter |= matches!(seen, Seen::Value(value) if is_thread(value));
-        probe.predicate.iter().for_each(|filter| inside(filter, &mut see));
+        let in_filter = probe.predicate.as_ref().is_some_and(|filter| filter.any(&mut is_thread));
         // Functions of the probe have other registers.
         if in_filter && in_body && self.shared.is_none() {
             self.known.thread = Some(self.builder.call(helper::GET_CURRENT_PID_TGID, Vec::new()));
