@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
-use traced::{OURS, attached, named, ours, traced};
+use traced::{OURS, attached, has, named, ours, traced};
 
 /// Runs `ip` with these words.
 fn ip(words: &str) {
@@ -50,12 +50,6 @@ fn dial(name: &str, times: usize) -> SocketAddr {
 fn checked(script: &str) -> String {
     let ran = Command::new(OURS).args(["trace", "--check", "-e", script]).output().unwrap();
     String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr)
-}
-
-fn has(written: &str, lines: &[&str]) {
-    for line in lines {
-        assert!(written.lines().any(|other| other == *line), "no line {line:?} in:\n{written}");
-    }
 }
 
 /// Calls and returns of one function, with all that scripts may ask there. The kernel writes calls into the function.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Pid, getpgid};
-use traced::{OURS, named, ours, traced};
+use traced::{OURS, has, named, ours, traced};
 
 const DEADLINE: Duration = Duration::from_mins(1);
 const MODULE: &str = "l2tp_core";
@@ -101,12 +101,6 @@ fn without_module(probes: &str, holding: RangeInclusive<u32>, next: &str, missin
         assert!(said.contains(&format!("error[no-probe]: {missing}\n")), "no {missing} in:\n{said}");
     }
     written
-}
-
-fn has(written: &str, lines: &[&str]) {
-    for line in lines {
-        assert!(written.lines().any(|other| other == *line), "no line {line:?} in:\n{written}");
-    }
 }
 
 /// Perf events let their module go.

@@ -57,3 +57,10 @@ pub(crate) fn named(name: &str, act: impl FnOnce() + Send + 'static) {
 pub(crate) fn say(text: &str) {
     stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
+
+/// Looks for lines in what was written.
+pub(crate) fn has(written: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(written.lines().any(|other| other == *line), "no line {line:?} in:\n{written}");
+    }
+}
