@@ -8,5 +8,5 @@ mod traced;
 #[test]
 #[ignore = "probes functions of the kernel: run in a guest"]
 fn bpftrace_and_ours_write_the_same_at_functions() {
-    side_by_side::all_are_alike("beside/functions", 7);
+    side_by_side::all_are_alike_at_once("beside/functions", 7);
 }

@@ -14,10 +14,6 @@ use crate::vm::suite;
 
 /// Theirs run what we run under bpftrace too.
 const COMPARED: &[&str] = &["beside", "outputs"];
-/// What takes too long in an emulated machine to run each time: bpftrace does.
-const BY_HAND: &[&str] = &["beside_functions"];
-const HOW: &str = "NOT RUN, not even in CI, as it takes minutes: SYNSCOPE_BPFTRACE=$(cargo xtask bpftrace) \
-    cargo xtask vm --kernel 6.12 --timeout 1200 -- PROGRAM --ignored";
 /// Names a command that runs bpftrace 0.23; where nobody does, Debian's is fetched.
 pub(crate) const BPFTRACE: &str = "SYNSCOPE_BPFTRACE";
 
@@ -37,11 +33,7 @@ pub(crate) fn outcomes(programs: &[Program], compared: Outcome) -> Result<Vec<(S
         names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
     });
     let in_a_guest = suite::of_ignored();
-    let groups = [
-        (in_a_guest.as_slice(), Outcome::Elsewhere("in guests, see there".to_owned())),
-        (COMPARED, compared),
-        (BY_HAND, Outcome::Elsewhere(HOW.to_owned())),
-    ];
+    let groups = [(in_a_guest.as_slice(), Outcome::Elsewhere("in guests, see there".to_owned())), (COMPARED, compared)];
     let (mut outcomes, mut nowhere) = (Vec::new(), all);
     for (group, outcome) in groups {
         let of_group = names(programs, |program| is_one_of(program, group))?;

@@ -2,7 +2,7 @@
 //! same. Each file of a folder is a script; comments at its beginning say what happens while it runs and how its outputs
 //! are compared:
 //!
-//! - `// workload: open` — what a thread called WORKER does ([`act`]), again and again for the scripts that name it. In
+//! - `// workload: open` — what a thread called WORKER does ([`act`]), or several, one after the other: `open, write`. In
 //!   the script, WORKER is replaced by the thread's name. Without a workload, the script must exit by itself.
 //! - `// compare: exact` (where nothing is said), `lines` (in any order), `near` (numbers may differ by a quarter) or
 //!   `shape` (any numbers).
@@ -27,6 +27,7 @@ use crate::traced::{NOTIFY, named, ours};
 /// Scripts at once for each CPU: half of the time is spent waiting for the kernel.
 const AT_ONCE: usize = 2;
 
+#[derive(Default)]
 struct Script {
     index: usize,
     name: String,
@@ -37,36 +38,58 @@ struct Script {
     differs: bool,
 }
 
-/// The scripts of a folder; each with names of its own for its worker.
-fn scripts(folder: &str) -> VecDeque<Script> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "bt")).collect();
-    files.sort();
-    let read = |(index, path): (usize, PathBuf)| {
-        let text = std::fs::read_to_string(&path).unwrap();
+impl Script {
+    fn read(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap();
         let said = |key: &str| {
             let start = format!("// {key}: ");
             text.lines().find_map(|line| line.strip_prefix(&start)).map(str::to_owned)
         };
-        let workload = said("workload");
-        let mut script = text.replace("WORKER", &worker(index));
-        if workload.is_some() {
-            // All that the worker caused comes before.
-            let end = format!("tracepoint:sched:sched_process_exit /comm == \"{}\"/ {{ exit(); }}\n", last(index));
-            script.push_str(&end);
-        }
-        Script {
-            index,
+        Self {
+            index: 0,
             name: path.file_stem().unwrap().to_string_lossy().into_owned(),
-            workload,
+            workload: said("workload"),
             compare: said("compare").unwrap_or_else(|| "exact".to_owned()),
             json: said("format").is_some_and(|format| format == "json"),
             differs: said("differs").is_some(),
-            text: script,
+            text,
         }
-    };
-    files.into_iter().enumerate().map(read).collect()
+    }
+
+    /// With names of its own for its worker.
+    fn numbered(self, index: usize) -> Self {
+        let mut text = self.text.replace("WORKER", &worker(index));
+        if self.workload.is_some() {
+            // All that the worker caused comes before.
+            let end = format!("tracepoint:sched:sched_process_exit /comm == \"{}\"/ {{ exit(); }}\n", last(index));
+            text.push_str(&end);
+        }
+        Self { index, text, ..self }
+    }
+}
+
+/// The scripts of a folder.
+fn scripts(folder: &str) -> Vec<Script> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "bt")).collect();
+    files.sort();
+    files.iter().map(|path| Script::read(path)).collect()
+}
+
+/// Scripts as one, whose maps keep apart and whose worker does all that theirs do, but for those that must differ.
+/// In an emulated machine bpftrace takes half a minute to begin.
+fn joined(scripts: Vec<Script>) -> Vec<Script> {
+    let (mut all, alike): (Vec<Script>, Vec<Script>) = scripts.into_iter().partition(|script| script.differs);
+    let workloads: Vec<&str> = alike.iter().filter_map(|script| script.workload.as_deref()).collect();
+    all.push(Script {
+        name: alike.iter().map(|script| script.name.as_str()).collect::<Vec<_>>().join(", "),
+        workload: Some(workloads.join(", ")),
+        compare: "lines".to_owned(),
+        text: alike.iter().map(|script| script.text.replace('@', &format!("@{}_", script.name))).collect(),
+        ..Script::default()
+    });
+    all
 }
 
 /// The thread that acts for a script.
@@ -169,7 +192,7 @@ fn compared(script: &Script, bpftrace: &Path) -> Option<String> {
         (theirs.join().unwrap(), ours)
     });
     if let Some(workload) = script.workload.clone() {
-        named(&worker(script.index), move || act(&workload));
+        named(&worker(script.index), move || workload.split(", ").for_each(act));
         named(&last(script.index), || {});
     }
     let (theirs, ours) = (theirs.end(), ours.end());
@@ -223,17 +246,29 @@ fn parts(text: &str) -> (String, Vec<f64>) {
     (without, numbers)
 }
 
-/// Compares all scripts of a folder; `SCRIPTS` names a part of the names of those that are wanted.
+/// Compares all scripts of a folder, each by itself; `SCRIPTS` names a part of the names of those that are wanted.
 pub(crate) fn all_are_alike(folder: &str, at_least: usize) {
+    let scripts = scripts(folder);
+    assert!(scripts.len() >= at_least, "{} scripts", scripts.len());
+    are_alike(scripts);
+}
+
+/// Compares all scripts of a folder as one.
+pub(crate) fn all_are_alike_at_once(folder: &str, at_least: usize) {
+    let scripts = scripts(folder);
+    assert!(scripts.len() >= at_least, "{} scripts", scripts.len());
+    are_alike(joined(scripts));
+}
+
+fn are_alike(scripts: Vec<Script>) {
     let bpftrace = PathBuf::from(std::env::var_os("SYNSCOPE_BPFTRACE").expect("SYNSCOPE_BPFTRACE"));
     let version = Command::new(&bpftrace).arg("--version").output().unwrap();
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     assert!(version.starts_with("bpftrace v0.23"), "{version}");
     let only = std::env::var("SCRIPTS").ok();
-    let scripts = scripts(folder);
-    assert!(scripts.len() >= at_least, "{} scripts", scripts.len());
+    let scripts = scripts.into_iter().enumerate().map(|(index, script)| script.numbered(index));
     let wanted = |script: &Script| only.as_ref().is_none_or(|only| script.name.contains(only.as_str()));
-    let queue = Mutex::new(scripts.into_iter().filter(wanted).collect::<VecDeque<_>>());
+    let queue = Mutex::new(scripts.filter(wanted).collect::<VecDeque<_>>());
     let next = || queue.lock().unwrap().pop_front();
     let differences = Mutex::new(Vec::new());
     thread::scope(|scope| {

@@ -28,9 +28,6 @@ pub(crate) enum Release {
 }
 
 impl Release {
-    /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::V5_10, Self::V6_1, Self::V6_12, Self::V7_3];
-
     /// Its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {

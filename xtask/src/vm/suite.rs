@@ -1,10 +1,12 @@
 //! The kernel tests: built here, run in a guest.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::{Machine, Release, command_line};
+use crate::ignored;
 use crate::programs::Program;
 
 const DATAPATH: &str = "synscope-datapath";
@@ -12,6 +14,9 @@ const CLI: &str = "synscope-cli";
 const TRACER: &str = "synscope-tracer";
 /// Tests that need what this machine's kernel may not have.
 const IGNORED: &[&str] = &["--ignored"];
+
+/// Runs beside bpftrace.
+const BESIDE: &str = "beside_functions";
 
 /// Which of a kernel's tests are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +37,17 @@ struct Test {
     also_on: &'static [Release],
 }
 
-/// All that load and attach, of `kernel` on 6.1 only what loads and sweeps, which 5.10 does not; of `devices` those that
+/// All that load and attach, on 6.1 by hand, which attaches as 5.10 does and sweeps as 6.12 does; of `devices` those that
 /// this kernel has no devices for; of the whole service what it says about kernels that lack something; and the tracer at
-/// functions, which this machine's kernel may not let be probed, alone and under the rules of a service. What locks the
-/// kernel down comes last: nothing undoes it.
-const TESTS: [Test; 13] = [
+/// functions, which this machine's kernel may not let be probed, alone, under the rules of a service and beside bpftrace.
+/// What locks the kernel down comes last: nothing undoes it.
+const TESTS: [Test; 15] = [
     usual(DATAPATH, "kernel", &[], &[Release::V5_10, Release::V6_12, Release::V7_3]),
-    usual(DATAPATH, "kernel", &["sweep::"], &[Release::V6_1]),
-    usual(DATAPATH, "attach", &[], &Release::ALL),
+    Test { also_on: &[Release::V6_1], ..usual(DATAPATH, "kernel", &["sweep::"], &[]) },
+    Test {
+        also_on: &[Release::V6_1],
+        ..usual(DATAPATH, "attach", &[], &[Release::V5_10, Release::V6_12, Release::V7_3])
+    },
     Test { also_on: &[Release::V7_3], ..usual(CLI, "functions", IGNORED, &[Release::V6_1, Release::V6_12]) },
     Test { also_on: &[Release::V6_12, Release::V7_3], ..usual(CLI, "modules", IGNORED, &[Release::V6_1]) },
     Test { also_on: &[Release::V7_3], ..usual(CLI, "many", IGNORED, &[Release::V6_12]) },
@@ -48,6 +56,8 @@ const TESTS: [Test; 13] = [
     // 5.10 tells nothing of modules' types, which its curated probes need as well.
     Test { also_on: &[Release::V5_10], ..usual(CLI, "functions", &["--ignored", "--skip", "modules"], &[]) },
     Test { also_on: &[Release::V5_10, Release::V7_3], ..usual(TRACER, "functions", IGNORED, &[Release::V6_12]) },
+    Test { also_on: &[Release::V5_10, Release::V6_1, Release::V7_3], ..usual(CLI, "series", &[], &[Release::V6_12]) },
+    usual(CLI, BESIDE, IGNORED, &[Release::V6_12]),
     usual(DATAPATH, "devices", IGNORED, &[Release::V6_12]),
     Test {
         also_on: &[Release::V6_1],
@@ -84,10 +94,25 @@ pub(crate) fn run(
     let release = machine.release();
     let wanted = |test: &&Test| test.on.contains(&release) || which == Which::All && test.also_on.contains(&release);
     for test in TESTS.iter().filter(wanted) {
+        if test.name == BESIDE {
+            script.push_str(&exported(ignored::bpftrace())?);
+        }
         script.push_str(&test.script(programs, arguments)?);
     }
     script.push_str("exit $failed\n");
     machine.run(&script, limit, &format!("{}: ", machine.release().name()))
+}
+
+/// Names bpftrace to what comes after; where there is none, that says so, and the others run.
+fn exported(bpftrace: Result<OsString>) -> Result<String> {
+    let name = ignored::BPFTRACE;
+    Ok(match bpftrace {
+        Ok(bpftrace) => {
+            let path = bpftrace.into_string().map_err(|path| anyhow!("{} is no text", path.display()))?;
+            format!("export {}\n", command_line(&[format!("{name}={path}")]))
+        }
+        Err(error) => format!("echo {}\n", command_line(&[format!("no bpftrace: {error:#}")])),
+    })
 }
 
 impl Test {
