@@ -22,20 +22,38 @@ const MS: u64 = 1_000_000;
 const EDGE: &str = "shop/order->shop/inventory:80";
 const NODES: [&str; 2] = ["node-a", "node-b"];
 
+/// What becomes of SYNs.
+#[allow(dead_code, reason = "each test uses its part")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Node a's full table drops them.
+    Dropped,
+    /// They are lost where nothing counts them.
+    Lost,
+    /// They are not lost, but come late.
+    Late,
+}
+
 /// What one second is like.
 #[derive(Clone, Copy)]
 pub(crate) struct Second {
-    pub(crate) is_hit: bool,
-    /// Where it is hit, its SYNs are lost where nothing counts them.
-    pub(crate) is_lost: bool,
+    /// Some of its SYNs fare so.
+    pub(crate) hit: Option<Fate>,
     /// Entries of node a's table where nobody is hit; it is full where somebody is.
     pub(crate) live: u64,
     pub(crate) table_max: u64,
 }
 
+impl Second {
+    /// Every 20 s it is hit for 5 s.
+    pub(crate) fn in_spikes(second: u64, fate: Fate) -> Self {
+        Self { hit: (second % 20 >= 10 && second % 20 < 15).then_some(fate), ..Self::default() }
+    }
+}
+
 impl Default for Second {
     fn default() -> Self {
-        Self { is_hit: false, is_lost: false, live: 100, table_max: TABLE_MAX }
+        Self { hit: None, live: 100, table_max: TABLE_MAX }
     }
 }
 
@@ -72,14 +90,14 @@ impl Fleet {
             let start_unix_ns = self.begin_unix_ns + bucket * BUCKET_NS;
             let now = second(bucket * BUCKET_NS / S);
             for (outbox, vantage) in self.edges.iter().zip([Vantage::Client, Vantage::Server]) {
-                let bucket = handshakes(vantage, start_unix_ns, now, now.is_hit && vantage == Vantage::Client);
+                let bucket = handshakes(vantage, start_unix_ns, now.hit.filter(|_| vantage == Vantage::Client));
                 let node = if vantage == Vantage::Client { NODES[0] } else { NODES[1] };
                 outbox.put(&EdgeBatch { node: node.into(), slow_above_ns: 100 * MS, buckets: vec![bucket] }).unwrap();
             }
         }
         for at in seconds {
             let now = second(at);
-            let more = 10 * u64::from(now.is_hit && !now.is_lost);
+            let more = 10 * u64::from(now.hit == Some(Fate::Dropped));
             let dropped = self.dropped.fetch_add(more, Ordering::Relaxed) + more;
             for (outbox, node) in self.signals.iter().zip(NODES) {
                 let (now, dropped) = if node == NODES[0] { (now, dropped) } else { (Second::default(), 0) };
@@ -92,21 +110,23 @@ impl Fleet {
     }
 }
 
-fn handshakes(vantage: Vantage, start_unix_ns: u64, now: Second, is_hit: bool) -> EdgeBucket {
+fn handshakes(vantage: Vantage, start_unix_ns: u64, hit: Option<Fate>) -> EdgeBucket {
     let mut bucket =
         EdgeBucket { edge: EDGE.into(), vantage, start_unix_ns, length_ns: BUCKET_NS, n: 8, ..EdgeBucket::default() };
+    // One that was sent again comes a second later.
+    let slow_ns = if hit == Some(Fate::Late) { 520 * MS } else { S + MS };
     for connection in 0..8 {
-        let slow = is_hit && connection < 3;
-        bucket.latency_ns.record(if slow { S + MS } else { MS });
+        let slow = hit.is_some() && connection < 3;
+        bucket.latency_ns.record(if slow { slow_ns } else { MS });
         bucket.slow += u64::from(slow);
     }
-    let retries = if is_hit { 3 } else { 0 };
-    let dropped = if now.is_lost { 0 } else { retries };
+    let retries = if matches!(hit, Some(Fate::Dropped | Fate::Lost)) { 3 } else { 0 };
+    let dropped = if hit == Some(Fate::Dropped) { retries } else { 0 };
     EdgeBucket { retries, refused: dropped, dropped, ..bucket }
 }
 
 fn signals(node: &str, time_unix_ns: u64, second: Second, dropped_syns: u64) -> NodeSignals {
-    let live = if second.is_hit && !second.is_lost { second.table_max } else { second.live };
+    let live = if second.hit == Some(Fate::Dropped) { second.table_max } else { second.live };
     let table = Conntrack {
         live,
         max: second.table_max,

@@ -9,7 +9,7 @@ mod process;
 
 use std::time::Duration;
 
-use fleet::{Fleet, S, Second};
+use fleet::{Fate, Fleet, S, Second};
 use nats::{Server, free_port};
 use process::Analyzer;
 use synscope_bus::connection::Connection;
@@ -85,7 +85,7 @@ async fn an_incident_outlives_the_analyzer_and_the_server_in_every_state() {
     let begin = begun(100);
     let fleet = Fleet::new(&connection, begin);
 
-    fleet.play(0..60, |second| Second { is_hit: second % 20 >= 10 && second % 20 < 15, ..Second::default() }).await;
+    fleet.play(0..60, |second| Second::in_spikes(second, Fate::Dropped)).await;
     let open = incident_when(&connection, |incident| incident.kind == "ct-full" && incident.fix.is_some()).await;
     assert_eq!(states(&open), [State::Open]);
 
@@ -105,7 +105,7 @@ async fn an_incident_outlives_the_analyzer_and_the_server_in_every_state() {
 
     (analyzer, server) = restarted(analyzer, server, &place);
     let from = (unix_now_ns() - begin) / S + 1;
-    fleet.play(from..from + 5, |_| Second { is_hit: true, ..grown }).await;
+    fleet.play(from..from + 5, |_| Second { hit: Some(Fate::Dropped), ..grown }).await;
     let reopened = incident_when(&connection, |incident| incident.state == State::Reopened).await;
     assert_eq!(states(&reopened), [State::Open, State::FixApplied, State::Verified, State::Reopened]);
     assert_eq!((&reopened.id, &reopened.timeline[..3]), (&open.id, &verified.timeline[..]));
@@ -126,7 +126,7 @@ async fn it_waits_for_a_server_and_writes_everything_again_when_the_store_was_em
     let connection = place.connect().await;
     let fleet = Fleet::new(&connection, begun(100));
     let server = place.start();
-    fleet.play(0..60, |second| Second { is_hit: second % 20 >= 10 && second % 20 < 15, ..Second::default() }).await;
+    fleet.play(0..60, |second| Second::in_spikes(second, Fate::Dropped)).await;
     let open = incident_when(&connection, |incident| incident.fix.is_some()).await;
 
     drop(server);
@@ -135,7 +135,9 @@ async fn it_waits_for_a_server_and_writes_everything_again_when_the_store_was_em
     let written = incident_when(&connection, |incident| incident.id == open.id).await;
     assert_eq!((written.timeline, written.causes), (open.timeline, open.causes));
     // And it reads the streams that were made anew.
-    fleet.play(60..100, |second| Second { is_hit: (70..75).contains(&second), ..Second::default() }).await;
+    fleet
+        .play(60..100, |second| if second < 80 { Second::in_spikes(second, Fate::Dropped) } else { Second::default() })
+        .await;
     let grown = incident_when(&connection, |incident| incident.spikes.len() == 4).await;
     assert_eq!((grown.id, grown.state), (open.id, State::Open));
 }
