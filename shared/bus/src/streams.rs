@@ -45,11 +45,13 @@ pub enum Stream {
     Signals,
     /// Incidents, each time they change.
     Incidents,
+    /// Who asked for changes.
+    Audit,
 }
 
 impl Stream {
     /// All streams.
-    pub const ALL: [Self; 4] = [Self::Slows, Self::Edges, Self::Signals, Self::Incidents];
+    pub const ALL: [Self; 5] = [Self::Slows, Self::Edges, Self::Signals, Self::Incidents, Self::Audit];
 
     /// The stream's name.
     pub const fn name(self) -> &'static str {
@@ -58,6 +60,7 @@ impl Stream {
             Self::Edges => "SYNSCOPE_EDGES",
             Self::Signals => "SYNSCOPE_SIGNALS",
             Self::Incidents => "SYNSCOPE_INCIDENTS",
+            Self::Audit => "SYNSCOPE_AUDIT",
         }
     }
 
@@ -69,6 +72,7 @@ impl Stream {
             Subject::Edge(..) => Some(Self::Edges),
             Subject::Signal(_) => Some(Self::Signals),
             Subject::Incident(_) => Some(Self::Incidents),
+            Subject::Audit => Some(Self::Audit),
         }
     }
 
@@ -79,6 +83,7 @@ impl Stream {
             Self::Edges => (Wildcard::Edges, 4 * HOUR, 2 * GIB),
             Self::Signals => (Wildcard::Signals, 4 * HOUR, GIB),
             Self::Incidents => (Wildcard::Incidents, 30 * 24 * HOUR, GIB / 4),
+            Self::Audit => (Wildcard::Audit, 365 * 24 * HOUR, GIB / 4),
         };
         stream::Config {
             name: self.name().into(),

@@ -154,6 +154,8 @@ pub enum Subject {
     Incident(IncidentKind),
     /// `synscope.trace.<id>.<node>`: what a trace tells on one node, not stored.
     Trace(TraceId, NodeId),
+    /// `synscope.audit`: who asked for a change, and what came of it, stored.
+    Audit,
 }
 
 impl fmt::Display for Subject {
@@ -165,6 +167,7 @@ impl fmt::Display for Subject {
             Self::Signal(node) => write!(f, "synscope.signal.{node}"),
             Self::Incident(kind) => write!(f, "synscope.incident.{kind}"),
             Self::Trace(trace, node) => write!(f, "synscope.trace.{trace}.{node}"),
+            Self::Audit => f.write_str("synscope.audit"),
         }
     }
 }
@@ -181,6 +184,7 @@ impl FromStr for Subject {
             ["synscope", "signal", node] => Ok(Self::Signal(NodeId::new(*node)?)),
             ["synscope", "incident", kind] => Ok(Self::Incident(IncidentKind::new(*kind)?)),
             ["synscope", "trace", trace, node] => Ok(Self::Trace(TraceId::new(*trace)?, NodeId::new(*node)?)),
+            ["synscope", "audit"] => Ok(Self::Audit),
             _ => Err(SubjectError::Foreign { subject: text.into() }),
         }
     }
@@ -245,6 +249,8 @@ pub enum Wildcard {
     Traces,
     /// One trace on all nodes.
     Trace(TraceId),
+    /// Who asked for changes.
+    Audit,
 }
 
 impl fmt::Display for Wildcard {
@@ -258,6 +264,7 @@ impl fmt::Display for Wildcard {
             Self::Incidents => f.write_str("synscope.incident.*"),
             Self::Traces => f.write_str("synscope.trace.*.*"),
             Self::Trace(trace) => write!(f, "synscope.trace.{trace}.*"),
+            Self::Audit => f.write_str("synscope.audit"),
         }
     }
 }
@@ -310,6 +317,7 @@ mod tests {
             "synscope.trace.t1",
             "synscope.trace.*.a",
             "synscope.trace.t1.",
+            "synscope.audit.a",
         ] {
             assert!(text.parse::<Subject>().is_err(), "{text:?} was taken");
         }
@@ -318,7 +326,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_built_is_parsed(name in "[a-z0-9_-]{1,63}", number in 0..EDGE_SHARDS, which in 0..6) {
+        fn what_is_built_is_parsed(name in "[a-z0-9_-]{1,63}", number in 0..EDGE_SHARDS, which in 0..7) {
             let node = NodeId::new(name.clone()).unwrap();
             let subject = match which {
                 0 => Subject::Flow(node),
@@ -326,6 +334,7 @@ mod tests {
                 2 => Subject::Edge(Shard::new(number).unwrap(), node),
                 3 => Subject::Signal(node),
                 4 => Subject::Trace(TraceId::new(name).unwrap(), node),
+                5 => Subject::Audit,
                 _ => Subject::Incident(IncidentKind::new(name).unwrap()),
             };
             prop_assert_eq!(subject.to_string().parse::<Subject>(), Ok(subject));

@@ -19,6 +19,7 @@ use synscope_bus::{
     life::Health,
     message::{
         Message,
+        audit::AuditEvent,
         edge::{EdgeBatch, EdgeBucket},
         flow::{FlowBatch, FlowEvent, FlowKind, Vantage, Verdict},
         incident::{
@@ -401,6 +402,21 @@ fn signal_is_pinned() {
 #[test]
 fn incident_is_pinned() {
     check(&incident());
+}
+
+#[test]
+fn audit_is_pinned() {
+    check(&AuditEvent {
+        node: "api".into(),
+        time_unix_ns: 1_700_000_000_000_000_000,
+        who: Some("alice".into()),
+        from: "10.0.1.2".into(),
+        method: "POST".into(),
+        path: "/v1/incidents/i-8908ed5adf6f9ccc/fix".into(),
+        request: r#"{"revision":3}"#.into(),
+        status: 409,
+        problem: Some("desired state of node \"node-a\" has revision 4 by now".into()),
+    });
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod page;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::message::Message;
+use crate::message::audit::AuditEvent;
 use crate::message::edge::EdgeBatch;
 use crate::message::flow::FlowBatch;
 use crate::message::incident::Incident;
@@ -63,7 +64,7 @@ impl Event {
     }
 }
 
-const EVENTS: [Event; 6] = [
+const EVENTS: [Event; 7] = [
     Event::of::<FlowBatch>(
         Wildcard::Flows,
         &["node"],
@@ -105,6 +106,13 @@ const EVENTS: [Event; 6] = [
         None,
         "What a trace tells on a node: lines as they come, its maps each second, and why it ended.",
         include_str!("../../golden/trace.json"),
+    ),
+    Event::of::<AuditEvent>(
+        Wildcard::Audit,
+        &[],
+        Some(Stream::Audit),
+        "Who asked the API for a change, and what came of it.",
+        include_str!("../../golden/audit.json"),
     ),
 ];
 

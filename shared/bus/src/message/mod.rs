@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub mod audit;
 pub mod edge;
 pub mod flow;
 pub mod incident;

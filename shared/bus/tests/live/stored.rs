@@ -290,6 +290,7 @@ async fn streams_and_buckets_have_their_limits() {
         (Stream::Signals, "synscope.signal.*", hours(4), 1 << 30),
         (Stream::Slows, "synscope.slow.*", hours(24), 1 << 30),
         (Stream::Incidents, "synscope.incident.*", hours(30 * 24), 256 << 20),
+        (Stream::Audit, "synscope.audit", hours(365 * 24), 256 << 20),
     ] {
         let made = stream.ensure(&jetstream).await.unwrap().get_info().await.unwrap().config;
         assert_eq!((made.name.as_str(), made.subjects), (stream.name(), vec![subjects.to_owned()]));

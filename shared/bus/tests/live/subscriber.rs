@@ -18,7 +18,7 @@ use synscope_bus::connection::Connection;
 use synscope_bus::envelope::{self, PublisherId};
 use synscope_bus::message::Message;
 use synscope_bus::message::{
-    edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals, trace::TraceBatch,
+    audit::AuditEvent, edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals, trace::TraceBatch,
 };
 use synscope_bus::subject::{IncidentKind, Shard, Subject, TraceId};
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use crate::nats::{Server, free_port};
 use crate::{DEADLINE, connected, node};
 
 /// Kinds of events.
-const KINDS: [&str; 6] = ["flow", "slow", "edge", "signal", "incident", "trace"];
+const KINDS: [&str; 7] = ["flow", "slow", "edge", "signal", "incident", "trace", "audit"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -117,6 +117,7 @@ async fn told(publish_more: impl AsyncFnOnce(&Connection)) -> (Value, i32) {
     publish::<NodeSignals>(&connection, &Subject::Signal(node()), 1).await;
     publish::<Incident>(&connection, &Subject::Incident(IncidentKind::new("ct-full").unwrap()), 1).await;
     publish::<TraceBatch>(&connection, &Subject::Trace(TraceId::new("t-1").unwrap(), node()), 1).await;
+    publish::<AuditEvent>(&connection, &Subject::Audit, 1).await;
     publish_more(&connection).await;
     // A server takes one connection's messages in turn: when the last is back, it has handed out all of them.
     let mut echo = connection.client().subscribe("echo").await.unwrap();
