@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
+use synscope_bus::subject::NodeId;
 
+use crate::access::audit::Audit;
+use crate::access::{Access, AccessError};
 use crate::feed::Feeds;
 use crate::problem::Problem;
 use crate::settings::Settings;
@@ -20,13 +23,24 @@ pub struct App {
     pub store: Arc<Store>,
     /// How it was heard.
     pub feeds: Arc<Feeds>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Who asked for changes.
+    pub audit: Audit,
     missed: Arc<AtomicU64>,
 }
 
 impl App {
     /// Nothing heard yet.
-    pub fn new(life: Life, settings: &Settings) -> Self {
-        Self { life, store: Arc::new(Store::new(settings)), feeds: Arc::default(), missed: Arc::default() }
+    pub fn new(life: Life, node: NodeId, settings: &Settings) -> Result<Self, AccessError> {
+        Ok(Self {
+            store: Arc::new(Store::new(settings)),
+            feeds: Arc::default(),
+            access: Access::new(settings)?,
+            audit: Audit::new(&life, node),
+            missed: Arc::default(),
+            life,
+        })
     }
 
     /// The connection, while NATS is there.

@@ -1,19 +1,25 @@
 //! The API service.
 
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use synscope_api::access::serve::serve;
+use synscope_api::access::{Role, tokens};
 use synscope_api::app::App;
 use synscope_api::settings::Settings;
 use synscope_api::{feed, routes};
 use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
-use synscope_bus::life::{DRAIN, Life};
+use synscope_bus::life::Life;
 use synscope_bus::subject::{NodeId, ServiceName};
 use synscope_bus::{configuration, telemetry};
-use tokio::net::TcpListener;
+
+/// Between two times that addresses which have not asked for long are forgotten.
+const FORGET: Duration = Duration::from_mins(1);
 
 /// Tells over HTTP what the other services found out.
 #[derive(Parser)]
@@ -22,39 +28,70 @@ struct Cli {
     /// Configuration file (TOML); the environment (`SYNSCOPE_…`) wins over it.
     #[arg(long, env = "SYNSCOPE_CONFIG")]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Serves: what happens without a word, too.
+    Run,
+    /// Makes a token: writes it on standard output, and on the error output what to add to the file of tokens.
+    Token {
+        /// Whose it is; audit events tell this name.
+        name: String,
+        /// What it is for; may be given again.
+        #[arg(long = "role", required = true)]
+        roles: Vec<Role>,
+    },
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let settings: Settings = configuration::load(cli.config.as_deref())?;
+    match cli.action.unwrap_or(Action::Run) {
+        Action::Run => run(configuration::load(cli.config.as_deref())?).await,
+        Action::Token { name, roles } => token(&name, &roles),
+    }
+}
+
+fn token(name: &str, roles: &[Role]) -> Result<()> {
+    let (token, entry) = tokens::make(name, roles).context("no random numbers")?;
+    writeln!(std::io::stderr(), "# for the file that the configuration's key \"tokens\" names:\n{entry}")?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}
+
+async fn run(settings: Settings) -> Result<()> {
     telemetry::start(&settings.log)?;
     let name = NodeId::new(settings.node.clone()).context("configuration key \"node\"")?;
     let connection = Connection::start(&settings.nats.url, &format!("{}-{name}", ServiceName("api"))).await?;
     let life = Life::begin("api", name.as_str(), connection.clone())?;
-    let app = App::new(life.clone(), &settings);
+    let app = App::new(life.clone(), name, &settings)?;
     feed::start(&app, Duration::from_secs(settings.kept_seconds));
 
     let listener =
-        TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;
-    tracing::info!(address = %listener.local_addr()?, "listens");
+        TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;
+    listener.set_nonblocking(true)?;
+    tracing::info!(address = %listener.local_addr()?, tls = settings.tls.is_some(), "listens");
+    if settings.tls.is_none() && !settings.listen.ip().is_loopback() {
+        tracing::warn!("tokens are shown in clear text: put TLS before it, or configure \"tls\"");
+    }
     let answers = Answers::announce(&life).await?;
     let seen = life.clone();
     tokio::spawn(async move {
         seen.connection().connected().await;
         seen.ready();
     });
-
-    let ending = life.clone();
-    let served =
-        axum::serve(listener, routes::router(app)).with_graceful_shutdown(async move { ending.stopped().await });
-    let ending = life.clone();
-    tokio::select! {
-        served = async { served.await } => served.context("HTTP")?,
-        () = async { ending.stopped().await; tokio::time::sleep(DRAIN).await } => {
-            tracing::warn!("ended with requests that were not answered");
+    let access = app.access.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(FORGET).await;
+            access.forget();
         }
-    }
+    });
+
+    serve(routes::router(app), listener, settings.tls, &life).await?;
     drop(answers);
     life.drain().await;
     Ok(())

@@ -31,7 +31,12 @@ pub fn document(routes: &[Route]) -> Value {
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": answers.take_definitions(true) },
+        "components": {
+            "schemas": answers.take_definitions(true),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "Where tokens are configured." },
+            },
+        },
     })
 }
 
@@ -60,6 +65,9 @@ fn operation(route: &Route, problem: &Schema, answers: &mut SchemaGenerator) -> 
             "default": { "description": "A problem", "content": { problem::MEDIA: { "schema": problem } } },
         },
     });
+    if let (Some(role), Value::Object(operation)) = (route.right.role(), &mut operation) {
+        operation.insert("security".to_owned(), json!([{ "token": [role] }]));
+    }
     if let (Some(body), Value::Object(operation)) = (route.body, &mut operation) {
         let schema = body(&mut asked);
         let body = json!({ "required": true, "content": { "application/json": { "schema": schema } } });

@@ -1,5 +1,7 @@
 //! Errors as RFC 9457 problems.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -42,27 +44,32 @@ pub struct Details {
 
 /// What went wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem(Box<Details>);
+pub struct Problem {
+    details: Box<Details>,
+    /// When it may be asked again, s.
+    retry_after_s: Option<u64>,
+}
 
 impl Problem {
     fn new(status: StatusCode, slug: &str, title: &str, detail: impl Into<String>) -> Self {
-        Self(Box::new(Details {
+        let details = Box::new(Details {
             kind: format!("urn:synscope:problem:{slug}"),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
             ..Details::default()
-        }))
+        });
+        Self { details, retry_after_s: None }
     }
 
     fn of(mut self, field: &str) -> Self {
-        self.0.field = Some(field.to_owned());
+        self.details.field = Some(field.to_owned());
         self
     }
 
     /// What went wrong.
     pub fn details(&self) -> &Details {
-        &self.0
+        &self.details
     }
 
     /// 400: a parameter, named, is unknown or has a bad value.
@@ -79,6 +86,16 @@ impl Problem {
     /// The request could not be read at all: 400, or 413 for a body that is too large.
     pub fn unreadable(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::new(status, "request", "Unreadable request", detail)
+    }
+
+    /// 401: no token, or one that nobody knows.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "token", "Not authorized", detail).of("Authorization")
+    }
+
+    /// 403: the token is not for this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", detail)
     }
 
     /// 404.
@@ -101,6 +118,11 @@ impl Problem {
         Self::new(StatusCode::PRECONDITION_FAILED, "revision", "Precondition failed", detail).of("If-Match")
     }
 
+    /// 413: the body is too large.
+    pub fn too_large(detail: impl Into<String>) -> Self {
+        Self::unreadable(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
     /// 415: the body is of another media type.
     pub fn media(detail: impl Into<String>) -> Self {
         let title = "Unsupported media type";
@@ -116,6 +138,17 @@ impl Problem {
     pub fn revision_wanted(detail: impl Into<String>) -> Self {
         let title = "Precondition required";
         Self::new(StatusCode::PRECONDITION_REQUIRED, "revision-wanted", title, detail).of("If-Match")
+    }
+
+    /// 429: asked too often; it may be asked again after so long.
+    pub fn too_many(detail: impl Into<String>, wait: Duration) -> Self {
+        // A whole second at least, so that nobody asks again too early.
+        let seconds = wait.as_secs() + 1;
+        let detail = format!("{}; try again in {seconds} s", detail.into());
+        Self {
+            retry_after_s: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", "Too many requests", detail)
+        }
     }
 
     /// 502: another service's answer is not as agreed.
@@ -141,21 +174,21 @@ impl Problem {
     /// The same problem, met at this path.
     #[must_use]
     pub fn at(mut self, path: &str) -> Self {
-        path.clone_into(&mut self.0.instance);
+        path.clone_into(&mut self.details.instance);
         self
     }
 
     /// The same problem, with what a person can do instead.
     #[must_use]
     pub fn advising(mut self, advice: &[Advice]) -> Self {
-        self.0.advice = advice.to_vec();
+        self.details.advice = advice.to_vec();
         self
     }
 
     /// The same problem, with what is wrong with a script.
     #[must_use]
     pub fn diagnosing(mut self, diagnostics: &[Diagnostic]) -> Self {
-        self.0.diagnostics = diagnostics.to_vec();
+        self.details.diagnostics = diagnostics.to_vec();
         self
     }
 }
@@ -190,9 +223,19 @@ impl From<DocumentError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&*self.0)).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA));
+        let status = StatusCode::from_u16(self.details.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&*self.details)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA));
+        if status == StatusCode::UNAUTHORIZED {
+            // A browser asks for a user and a password, the token; clients show it as a bearer's.
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"synscope\""));
+            headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"synscope\""));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(*self.details);
         response
     }
 }

@@ -2,17 +2,18 @@
 
 use std::future::Future;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, RawPathParamsRejection};
 use axum::extract::{RawPathParams, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Json};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::access::{Right, Who};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::query::{self, Asked, Nothing};
@@ -26,6 +27,8 @@ pub struct Call {
     pub subject: String,
     /// The request's headers.
     pub headers: HeaderMap,
+    /// Who asks.
+    pub who: Who,
 }
 
 /// What a handler may answer with.
@@ -46,6 +49,8 @@ pub struct Route {
     pub method: Method,
     /// The path; at most one part of it is a parameter.
     pub path: &'static str,
+    /// What it needs.
+    pub right: Right,
     /// What it is for, in a sentence.
     pub summary: &'static str,
     /// Schemas of the query's parameters.
@@ -78,15 +83,25 @@ impl Route {
         Self::ask((Method::GET, MethodFilter::GET), path, summary, answer)
     }
 
+    /// A route that anyone may read.
+    pub fn open<A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    where
+        A: Answer + 'static,
+        F: Fn(Call, Nothing) -> W + Clone + Send + Sync + 'static,
+        W: Future<Output = Result<A, Problem>> + Send,
+    {
+        Self { right: Right::Nothing, ..Self::get(path, summary, answer) }
+    }
+
     /// A route that ends what the path names.
-    pub fn delete<Q, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    pub fn delete<Q, A, F, W>(right: Right, path: &'static str, summary: &'static str, answer: F) -> Self
     where
         Q: Asked + Send + 'static,
         A: Answer + 'static,
         F: Fn(Call, Q) -> W + Clone + Send + Sync + 'static,
         W: Future<Output = Result<A, Problem>> + Send,
     {
-        Self::ask((Method::DELETE, MethodFilter::DELETE), path, summary, answer)
+        Self { right, ..Self::ask((Method::DELETE, MethodFilter::DELETE), path, summary, answer) }
     }
 
     fn ask<Q, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
@@ -97,16 +112,17 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Q>();
-        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap| {
+        let handler = async move |State(app): State<App>, who: Asking, uri: Uri, path: Path, headers: HeaderMap| {
             let made = async {
                 let asked = query::read(&known, uri.query().unwrap_or_default())?;
-                answer(Call { app, subject: subject(path)?, headers }, asked).await
+                answer(Call { app, subject: subject(path)?, headers, who: who.0 }, asked).await
             };
             respond(&uri, made.await)
         };
         Self {
             method: method.0,
             path,
+            right: Right::Read,
             summary,
             asked: Q::schemas,
             headers: &[],
@@ -117,29 +133,35 @@ impl Route {
     }
 
     /// A route that changes something, and is told what in a JSON body.
-    pub fn post<B, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    pub fn post<B, A, F, W>(right: Right, path: &'static str, summary: &'static str, answer: F) -> Self
     where
         B: DeserializeOwned + JsonSchema + Send + 'static,
         A: Answer + 'static,
         F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
         W: Future<Output = Result<A, Problem>> + Send,
     {
-        Self::write((Method::POST, MethodFilter::POST), path, summary, answer)
+        Self::write((Method::POST, MethodFilter::POST), right, path, summary, answer)
     }
 
     /// A route that replaces a document, of the revision in `If-Match`, with the one in a JSON body.
-    pub fn put<B, A, F, W>(path: &'static str, summary: &'static str, answer: F) -> Self
+    pub fn put<B, A, F, W>(right: Right, path: &'static str, summary: &'static str, answer: F) -> Self
     where
         B: DeserializeOwned + JsonSchema + Send + 'static,
         A: Answer + 'static,
         F: Fn(Call, B) -> W + Clone + Send + Sync + 'static,
         W: Future<Output = Result<A, Problem>> + Send,
     {
-        let route = Self::write((Method::PUT, MethodFilter::PUT), path, summary, answer);
+        let route = Self::write((Method::PUT, MethodFilter::PUT), right, path, summary, answer);
         Self { headers: &[("If-Match", "^(\"[0-9]+\"|[0-9]+)$")], ..route }
     }
 
-    fn write<B, A, F, W>(method: (Method, MethodFilter), path: &'static str, summary: &'static str, answer: F) -> Self
+    fn write<B, A, F, W>(
+        method: (Method, MethodFilter),
+        right: Right,
+        path: &'static str,
+        summary: &'static str,
+        answer: F,
+    ) -> Self
     where
         B: DeserializeOwned + JsonSchema + Send + 'static,
         A: Answer + 'static,
@@ -147,18 +169,20 @@ impl Route {
         W: Future<Output = Result<A, Problem>> + Send,
     {
         let known = query::names::<Nothing>();
-        let handler = async move |State(app): State<App>, uri: Uri, path: Path, headers: HeaderMap, body: Body| {
-            let made = async {
-                let Nothing {} = query::read(&known, uri.query().unwrap_or_default())?;
-                let body = body.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
-                let body = read_body(&headers, &body)?;
-                answer(Call { app, subject: subject(path)?, headers }, body).await
+        let handler =
+            async move |State(app): State<App>, who: Asking, uri: Uri, path: Path, headers: HeaderMap, body: Body| {
+                let made = async {
+                    let Nothing {} = query::read(&known, uri.query().unwrap_or_default())?;
+                    let body = body.map_err(|error| Problem::unreadable(error.status(), error.body_text()))?;
+                    let body = read_body(&headers, &body)?;
+                    answer(Call { app, subject: subject(path)?, headers, who: who.0 }, body).await
+                };
+                respond(&uri, made.await)
             };
-            respond(&uri, made.await)
-        };
         Self {
             method: method.0,
             path,
+            right,
             summary,
             asked: Nothing::schemas,
             headers: &[],
@@ -176,6 +200,7 @@ fn respond<A: Answer>(uri: &Uri, answer: Result<A, Problem>) -> Response {
     }
 }
 
+type Asking = Extension<Who>;
 type Path = Result<RawPathParams, RawPathParamsRejection>;
 type Body = Result<Bytes, BytesRejection>;
 

@@ -1,9 +1,12 @@
 //! The API's configuration.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use synscope_bus::configuration::{Log, Nats};
+
+use crate::access::serve::Tls;
 
 /// The configuration as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +14,16 @@ use synscope_bus::configuration::{Log, Nats};
 pub struct Settings {
     /// This instance's name.
     pub node: String,
-    /// Where HTTP is spoken.
+    /// Where HTTP is spoken; without tokens only a loopback address can be.
     pub listen: SocketAddr,
+    /// File of the tokens that may be shown.
+    pub tokens: Option<PathBuf>,
+    /// For HTTPS.
+    pub tls: Option<Tls>,
+    /// Requests that one address may make in a second, when it goes on; 0: as many as it likes.
+    pub requests_per_second: u32,
+    /// Requests that one address may make at once.
+    pub requests_at_once: u32,
     /// Flow events kept; the oldest go first.
     pub flows_kept: usize,
     /// Slow, retried, refused and failed flows kept; the oldest go first.
@@ -36,6 +47,10 @@ impl Default for Settings {
         Self {
             node: "api".into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tokens: None,
+            tls: None,
+            requests_per_second: 200,
+            requests_at_once: 1000,
             flows_kept: 100_000,
             slows_kept: 50_000,
             edge_buckets_kept: 200_000,

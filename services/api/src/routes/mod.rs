@@ -3,8 +3,10 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 
+use crate::access::{Door, Right, guard};
 use crate::app::App;
 use crate::problem::Problem;
 use crate::route::Route;
@@ -28,7 +30,7 @@ pub mod trace_stream;
 pub mod traces;
 
 /// The largest body, bytes.
-const BODY_MAX: usize = 64 << 10;
+pub(crate) const BODY_MAX: usize = 64 << 10;
 
 /// All of them.
 pub fn all() -> Vec<Route> {
@@ -46,6 +48,7 @@ pub fn all() -> Vec<Route> {
         Route::get("/v1/nodes/{node}/conntrack/top", "Who fills a node's connection tables", conntrack::top),
         Route::get("/v1/nodes/{node}/desired", "What a node is asked to be like", desired::get),
         Route::put(
+            Right::Change,
             "/v1/nodes/{node}/desired",
             "Asks a node to be like this, if the revision is If-Match's",
             desired::put,
@@ -56,6 +59,7 @@ pub fn all() -> Vec<Route> {
         Route::get("/v1/incidents", "All incidents, the latest first", incidents::list),
         Route::get("/v1/incidents/{id}", "One incident", incidents::get),
         Route::post(
+            Right::Change,
             "/v1/incidents/{id}/fix",
             "Applies an incident's fix, or tells what it would change",
             incidents::fix,
@@ -65,11 +69,21 @@ pub fn all() -> Vec<Route> {
             "Incidents as they change: `incident`, `gone`, and `missed`",
             stream::incidents,
         ),
-        Route::post("/v1/traces", "Starts a script or a curated probe on nodes", traces::start),
+        Route::post(Right::Trace, "/v1/traces", "Starts a script or a curated probe on nodes", traces::start),
         Route::get("/v1/traces", "All traces: running ones, and the latest that ended", traces::list),
-        Route::post("/v1/traces/check", "What is wrong with a script, and how it would be attached", traces::check),
+        Route::post(
+            Right::Trace,
+            "/v1/traces/check",
+            "What is wrong with a script, and how it would be attached",
+            traces::check,
+        ),
         Route::get("/v1/traces/{id}", "What a trace found, the maps of all nodes as one", traces::get),
-        Route::delete("/v1/traces/{id}", "Ends a trace on all nodes, and tells what it found", traces::stop),
+        Route::delete(
+            Right::Trace,
+            "/v1/traces/{id}",
+            "Ends a trace on all nodes, and tells what it found",
+            traces::stop,
+        ),
         Route::get(
             "/v1/traces/{id}/stream",
             "A trace as it goes on: `line`, `maps` each second, `missed`, and `ended` for each node",
@@ -80,8 +94,8 @@ pub fn all() -> Vec<Route> {
         Route::get("/v1/types/{name}", "A type of a node's kernel, in C", kernel::type_text),
         Route::get("/v1/asyncapi.json", "What is published on NATS, as an AsyncAPI document", page::asyncapi),
         Route::get("/metrics", "Metrics for Prometheus", metrics::get),
-        Route::get("/healthz", "Whether the process lives", health::live),
-        Route::get("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),
+        Route::open("/healthz", "Whether the process lives", health::live),
+        Route::open("/readyz", "Whether the service can be of use: 503 until NATS was seen once", health::ready),
         Route::get("/openapi.json", "This document", page::openapi),
         Route::get("/", "The page for a first look", page::index),
         Route::get("/docs", "The page that shows this document", page::docs),
@@ -92,7 +106,10 @@ pub fn all() -> Vec<Route> {
 pub fn router(app: App) -> Router {
     all()
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fold(Router::new(), |router, Route { path, right, handler, .. }| {
+            let door = Door { app: app.clone(), right };
+            router.route(path, handler.layer(from_fn_with_state(door, guard)))
+        })
         .fallback(async |uri: Uri| {
             Problem::not_found(format!("there is no {}", uri.path())).at(uri.path()).into_response()
         })

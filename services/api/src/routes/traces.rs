@@ -17,6 +17,7 @@ use synscope_bus::reasons::reasons;
 use synscope_bus::snapshot::{Merged, merge};
 use synscope_bus::subject::TraceId;
 
+use crate::access::Right;
 use crate::problem::Problem;
 use crate::query::Nothing;
 use crate::route::Call;
@@ -145,6 +146,9 @@ pub struct TraceAnswer {
 pub async fn start(call: Call, asked: TraceRequest) -> Result<Json<TraceStarted>, Problem> {
     let app = &call.app;
     let source = source(asked.script, asked.arguments, asked.probe, asked.parameters)?;
+    if matches!(source, TraceSource::Script(_)) {
+        call.who.may(Right::Script)?;
+    }
     app.nats()?;
     let nodes = tracers::chosen(app, asked.nodes)?;
     if asked.duration_ms == Some(0) {

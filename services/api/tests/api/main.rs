@@ -5,6 +5,7 @@
 #[path = "../../../../shared/bus/tests/nats/mod.rs"]
 mod nats;
 
+mod access;
 mod description;
 mod errors;
 mod fixes;

@@ -1,11 +1,12 @@
 //! The service over a real port, with a real nats-server, and a datapath that answers what the test wants.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use synscope_api::access::serve::serve;
 use synscope_api::app::App;
 use synscope_api::settings::Settings;
 use synscope_api::{feed, routes};
@@ -55,19 +56,18 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) async fn start(nats: &Nats, settings: Settings) -> Self {
         let life = Life::begin("api", "api", nats.connect().await).unwrap();
-        let app = App::new(life.clone(), &settings);
+        let app = App::new(life.clone(), NodeId::new("api").unwrap(), &settings).unwrap();
         feed::start(&app, Duration::from_secs(settings.kept_seconds));
         let seen = life.clone();
         tokio::spawn(async move {
             seen.connection().connected().await;
             seen.ready();
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let ending = life.clone();
-        let served =
-            axum::serve(listener, routes::router(app)).with_graceful_shutdown(async move { ending.stopped().await });
-        tokio::spawn(async move { served.await.unwrap() });
+        let serving = life.clone();
+        tokio::spawn(async move { serve(routes::router(app), listener, settings.tls, &serving).await.unwrap() });
         Self { life, port }
     }
 
@@ -114,7 +114,7 @@ impl Service {
     pub(crate) fn open_stream(&self, path: &str) -> EventReader {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
