@@ -13,6 +13,7 @@ import json
 import pathlib
 import re
 import signal
+import ssl
 import sys
 
 import jsonschema
@@ -85,7 +86,9 @@ class Kind:
 
 async def listen(arguments):
     document = json.loads(DOCUMENT.read_text())
-    kinds = {name: Kind(document, name) for name in document["channels"]}
+    # Who asked for changes is not for everyone: a key for subscribers only does not open that subject.
+    names = [name for name in document["channels"] if name != "audit" or "audit" in arguments.require]
+    kinds = {name: Kind(document, name) for name in names}
     complaints = 0
 
     def on_message(kind):
@@ -103,7 +106,13 @@ async def listen(arguments):
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     # It waits for a server as long as it takes, also when one goes and another comes.
-    client = await nats.connect(arguments.server, max_reconnect_attempts=-1, allow_reconnect=True)
+    client = await nats.connect(
+        arguments.server,
+        max_reconnect_attempts=-1,
+        allow_reconnect=True,
+        nkeys_seed=arguments.nkey,
+        tls=ssl.create_default_context(cafile=arguments.ca) if arguments.ca else None,
+    )
     for kind in kinds.values():
         await client.subscribe(kind.subject, cb=on_message(kind))
     # Twice: the first one's question overtakes the subscriptions, which wait to be sent (nats-py 2.16), and is answered
@@ -133,6 +142,8 @@ async def listen(arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", default="nats://127.0.0.1:4222", help="URL of a NATS server")
+    parser.add_argument("--nkey", metavar="FILE", help="file of the secret key, such as synscope-subscriber.nk")
+    parser.add_argument("--ca", metavar="FILE", help="file of the authority's certificate that the server's is of")
     parser.add_argument("--seconds", type=float, help="end after so long; without it, on SIGINT or SIGTERM")
     parser.add_argument("--require", nargs="*", default=[], metavar="KIND", help="kinds of events that must come")
     sys.exit(asyncio.run(listen(parser.parse_args())))

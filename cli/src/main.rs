@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod credentials;
 mod held;
 mod trace;
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Traces this machine with a script in bpftrace's language.
     Trace(Box<trace::Options>),
+    /// Makes keys and certificates for the services of a fleet, and what nats-server is told of them.
+    Credentials(credentials::Options),
     /// What `trace -c` starts: waits until it is let go, then becomes the command.
     #[command(name = held::NAME, hide = true)]
     Held {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.command {
         Command::Trace(options) => trace::run(&options),
+        Command::Credentials(options) => credentials::run(&options),
         Command::Held { command } => Err(held::become_it(&command)),
     };
     done.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! The programs under test, as processes: nats-server, an agent and a tracer per node, analyzer and api.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::TcpListener;
@@ -10,8 +11,34 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use synscope_bus::configuration::Nats;
+use synscope_bus::permissions::Identity;
+use synscope_bus::subject::NodeId;
 
 use crate::netns::{self, Netns, Topology};
+
+/// The names of the cluster's services.
+const ANALYZER: &str = "analyzer-0";
+const API: &str = "api";
+
+/// Whoever connects.
+fn identities() -> Result<BTreeSet<Identity>> {
+    let mut identities = BTreeSet::from([
+        Identity::Analyzer(NodeId::new(ANALYZER)?),
+        Identity::Api(NodeId::new(API)?),
+        watch()?,
+        Identity::Subscriber,
+    ]);
+    for node in ["node-a", "node-b"] {
+        identities.extend([Identity::Datapath(NodeId::new(node)?), Identity::Tracer(NodeId::new(node)?)]);
+    }
+    Ok(identities)
+}
+
+/// The lab itself, which hears and asks what an API does.
+pub(crate) fn watch() -> Result<Identity> {
+    Ok(Identity::Api(NodeId::new("lab")?))
+}
 
 /// How long a program may take to end before it is killed.
 const END: Duration = Duration::from_secs(6);
@@ -88,7 +115,7 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     bin: PathBuf,
     nats_binary: PathBuf,
-    pub(crate) nats_port: u16,
+    nats_port: u16,
     pub(crate) api_port: u16,
 }
 
@@ -105,6 +132,7 @@ impl Cluster {
             nats_port: free_port()?,
             api_port: free_port()?,
         };
+        synscope_credentials::make(&cluster.credentials(), &identities()?, &["127.0.0.1".to_owned()])?;
         cluster.start_nats()?;
         Ok(cluster)
     }
@@ -133,13 +161,27 @@ impl Cluster {
         let workloads_b =
             format!("\"{}\" = \"shop/inventory\"\n\"{}\" = \"shop/sink\"\n", netns::INVENTORY, netns::SINK);
         self.start_agent(&b, &workloads_b, time_scale)?;
-        let nats = format!("[nats]\nurl = 'nats://127.0.0.1:{}'\n", self.nats_port);
         for (node, name) in [("node-a", "tracer-a"), ("node-b", "tracer-b")] {
-            self.start_service("tracer", name, &format!("node = '{node}'\n{nats}"))?;
+            self.start_service(&Identity::Tracer(NodeId::new(node)?), name, "")?;
         }
-        self.start_service("analyzer", "analyzer", &format!("time_scale = {time_scale:.1}\n{nats}"))?;
+        let analyzer = Identity::Analyzer(NodeId::new(ANALYZER)?);
+        self.start_service(&analyzer, "analyzer", &format!("time_scale = {time_scale:.1}\n"))?;
         let listen = format!("listen = '127.0.0.1:{}'\n", self.api_port);
-        self.start_service("api", "api", &format!("{listen}{nats}"))
+        self.start_service(&Identity::Api(NodeId::new(API)?), "api", &listen)
+    }
+
+    /// How this program reaches NATS.
+    pub(crate) fn nats(&self, identity: &Identity) -> Nats {
+        let folder = self.credentials();
+        Nats {
+            url: format!("tls://127.0.0.1:{}", self.nats_port),
+            nkey: Some(synscope_credentials::key_file(&folder, identity)),
+            ca: Some(folder.join(synscope_credentials::AUTHORITY)),
+        }
+    }
+
+    fn credentials(&self) -> PathBuf {
+        self.folder.path().join("credentials")
     }
 
     /// Where the services' logs are.
@@ -157,9 +199,10 @@ impl Cluster {
         // Streams reserve their bounds, which are far more than a run writes; left alone, the server has three quarters of
         // what the disk has left, and on a full one it refuses them.
         let text = format!(
-            "listen: 127.0.0.1:{}\njetstream {{ store_dir: '{}', max_file_store: 64GB }}\n",
+            "listen: 127.0.0.1:{}\njetstream {{ store_dir: '{}', max_file_store: 64GB }}\ninclude 'credentials/{}'\n",
             self.nats_port,
-            self.folder.path().join("nats").display()
+            self.folder.path().join("nats").display(),
+            synscope_credentials::SERVER,
         );
         fs::write(&file, text)?;
         self.nats = Some(self.run("nats-server", &self.nats_binary, &file)?);
@@ -173,22 +216,30 @@ impl Cluster {
         let pins = netns::pins(node);
         let watched: Vec<_> = pods.iter().map(|pod| format!("'{}'", pod.path().display())).collect();
         let text = format!(
-            "node = '{node}'\npins = '{}'\nnetns = '{}'\nwatched_netns = [{}]\ninterfaces = ['pod-*', 'eth0']\n{mode}\n\
+            "pins = '{}'\nnetns = '{}'\nwatched_netns = [{}]\ninterfaces = ['pod-*', 'eth0']\n{mode}\n\
              conntrack_entries = {entries}\nsweep_ms = 200\nsignals_ms = 500\ntime_scale = {time_scale:.1}\nendpoints = '{}'\n\
-             [timeouts]\nclosed = 1\nclosing = 2\nother = 5\n[nats]\nurl = 'nats://127.0.0.1:{}'\n",
+             [timeouts]\nclosed = 1\nclosing = 2\nother = 5\n",
             pins.display(),
             netns.path().display(),
             watched.join(", "),
             endpoints.display(),
-            self.nats_port,
         );
         self.pins.push(pins);
-        self.start_service("datapath", node, &text)
+        self.start_service(&Identity::Datapath(NodeId::new(node)?), node, &text)
     }
 
-    fn start_service(&mut self, service: &str, name: &str, configuration: &str) -> Result<()> {
+    fn start_service(&mut self, identity: &Identity, name: &str, configuration: &str) -> Result<()> {
+        let (service, node) = identity.service().context("an outsider is no service")?;
         let file = self.folder.path().join(format!("{name}.toml"));
-        fs::write(&file, configuration)?;
+        let nats = self.nats(identity);
+        let path = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
+        let text = format!(
+            "node = '{node}'\n{configuration}[nats]\nurl = '{}'\nnkey = '{}'\nca = '{}'\n",
+            nats.url,
+            path(&nats.nkey),
+            path(&nats.ca),
+        );
+        fs::write(&file, text)?;
         let program = self.run(name, &self.bin.join(format!("synscope-{service}")), &file)?;
         self.programs.push(program);
         Ok(())

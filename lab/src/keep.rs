@@ -2,11 +2,14 @@
 
 use std::io::{self, BufRead};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use synscope_bus::configuration::Nats;
+use synscope_bus::permissions::Identity;
 
 use crate::report::say;
 use crate::stage::Stage;
@@ -23,7 +26,7 @@ pub(crate) fn until_told(stage: &Stage, interrupted: &AtomicBool) -> Result<()> 
         format!("look       {api}/  (the page)  {api}/docs  (every route)"),
         format!("ask        curl {api}/v1/incidents"),
         format!("listen     curl -N {api}/v1/events/stream"),
-        format!("subscribe  nats --server nats://127.0.0.1:{} sub 'synscope.>'", stage.cluster.nats_port),
+        format!("subscribe  {}", subscribe(&stage.cluster.nats(&Identity::Subscriber))),
         format!("go inside  nsenter --net={} bash", stage.order().display()),
         format!("read       the services' logs in {}", stage.cluster.logs().display()),
     ] {
@@ -42,6 +45,19 @@ pub(crate) fn until_told(stage: &Stage, interrupted: &AtomicBool) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// How an outsider listens with NATS' own client.
+fn subscribe(nats: &Nats) -> String {
+    let option = |name: &str, file: &Option<PathBuf>| {
+        file.as_ref().map(|file| format!(" --{name} {}", file.display())).unwrap_or_default()
+    };
+    format!(
+        "nats --server {}{}{} sub 'synscope.flow.*'",
+        nats.url,
+        option("nkey", &nats.nkey),
+        option("tlsca", &nats.ca)
+    )
 }
 
 fn key_waits() -> Result<bool> {

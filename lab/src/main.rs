@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use synscope_bus::permissions::Identity;
 
 use crate::outsider::Outsider;
 use crate::report::{Check, Report, say};
@@ -135,8 +136,11 @@ fn perform(cli: &Cli, scenario: &Scenario, stage: &mut Stage, report: &mut Repor
     if cli.kill {
         stage.kill_in_turn();
     }
-    let subscriber =
-        cli.subscriber.as_deref().map(|program| Outsider::start(program, stage.cluster.nats_port)).transpose()?;
+    let subscriber = cli
+        .subscriber
+        .as_deref()
+        .map(|program| Outsider::start(program, &stage.cluster.nats(&Identity::Subscriber)))
+        .transpose()?;
     play::play(scenario, stage, report)?;
     report.loss = stage.loss()?;
     report.check(report.loss.check(cli.kill));

@@ -1,11 +1,13 @@
 //! A subscriber that is none of ours: it has the documents, and a NATS client in a language of its own.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use synscope_bus::configuration::Nats;
 
 use crate::report::Check;
 
@@ -20,13 +22,15 @@ pub(crate) struct Outsider {
 
 impl Outsider {
     /// Starts it; all kinds of events must come.
-    pub(crate) fn start(program: &Path, nats_port: u16) -> Result<Self> {
+    pub(crate) fn start(program: &Path, nats: &Nats) -> Result<Self> {
         // A lab that is killed takes its subscriber with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(program)
-            .args(["--server", &format!("nats://127.0.0.1:{nats_port}"), "--require"])
+            .args(["--server", &nats.url, "--require"])
             .args(KINDS)
+            .args(nats.nkey.iter().flat_map(|file| [OsStr::new("--nkey"), file.as_os_str()]))
+            .args(nats.ca.iter().flat_map(|file| [OsStr::new("--ca"), file.as_os_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -71,7 +71,7 @@ impl Stage {
         say("starting nats-server, an agent and a tracer per node, analyzer and api");
         let mut cluster = Cluster::start(bin, nats)?;
         // Before the agents, so that no event comes before it.
-        let watch = Watch::start(cluster.nats_port, record)?;
+        let watch = Watch::start(&cluster, record)?;
         cluster.start_services(&topology, scenario.tables, TIME_SCALE)?;
         let api = Api::new(cluster.api_port);
         let closed = Arc::new(AtomicBool::new(false));

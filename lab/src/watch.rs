@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::cluster::{self, Cluster};
 use crate::load::SLOW;
 use crate::report::Loss;
 use crate::steps::Steps;
@@ -58,10 +59,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Connects, counts events from now on, and records if asked to.
-    pub(crate) fn start(port: u16, record: Option<&Path>) -> Result<Self> {
+    pub(crate) fn start(cluster: &Cluster, record: Option<&Path>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let url = format!("nats://127.0.0.1:{port}");
-        let connection = runtime.block_on(Connection::start(&url, "synscope-lab"))?;
+        let identity = cluster::watch()?;
+        let connection = runtime.block_on(Connection::start(&cluster.nats(&identity), &identity.to_string()))?;
         runtime.block_on(async { timeout(CONNECT, connection.connected()).await }).context("nats-server")?;
         let (stop, mut stopped) = watch::channel(false);
         let seen = Arc::new(Mutex::new(Seen::default()));

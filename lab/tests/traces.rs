@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use synscope_api::access::serve::serve;
 use synscope_api::app::App;
 use synscope_api::{feed, routes};
 use synscope_bus::command::Answers;
@@ -48,11 +49,14 @@ impl Drop for Api {
 impl Api {
     async fn start(url: &str) -> Self {
         let life = Life::begin("api", "api", Connection::start(url, "api").await.unwrap()).unwrap();
-        let app = App::new(life.clone(), &synscope_api::settings::Settings::default());
+        let settings = synscope_api::settings::Settings::default();
+        let app = App::new(life.clone(), NodeId::new("api").unwrap(), &settings).unwrap();
         feed::start(&app, DEADLINE);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move { axum::serve(listener, routes::router(app)).await.unwrap() });
+        let serving = life.clone();
+        tokio::spawn(async move { serve(routes::router(app), listener, None, &serving).await.unwrap() });
         Self { life, port }
     }
 

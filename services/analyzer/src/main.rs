@@ -9,7 +9,8 @@ use synscope_bus::command::Answers;
 use synscope_bus::configuration;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
-use synscope_bus::subject::{NodeId, ServiceName};
+use synscope_bus::permissions::Identity;
+use synscope_bus::subject::NodeId;
 use synscope_bus::telemetry;
 
 /// Finds what recurs in the fleet's latencies, and why.
@@ -28,7 +29,7 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     settings.check()?;
     let node = NodeId::new(settings.node.as_str())?;
-    let connection = Connection::start(&settings.nats.url, &ServiceName("analyzer").to_string()).await?;
+    let connection = Connection::start(&settings.nats, &Identity::Analyzer(node.clone()).to_string()).await?;
     let life = Life::begin("analyzer", node.as_str(), connection)?;
     let _answers = Answers::announce(&life).await?;
     tokio::select! {

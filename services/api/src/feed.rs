@@ -14,7 +14,7 @@ use synscope_bus::message::flow::FlowBatch;
 use synscope_bus::message::incident::Incident;
 use synscope_bus::message::signal::NodeSignals;
 use synscope_bus::reader::{Reader, Told};
-use synscope_bus::streams::Stream;
+use synscope_bus::streams::{self, Stream};
 use synscope_bus::subject::Wildcard;
 
 use crate::app::App;
@@ -62,6 +62,8 @@ impl Feeds {
 
 /// Begins to listen; all of it ends with the process.
 pub fn start(app: &App, kept: Duration) {
+    let connection = app.life.connection().clone();
+    tokio::spawn(async move { streams::keep_made(&connection).await });
     tokio::spawn(follow_flows(app.clone()));
     tokio::spawn(follow_incidents(app.clone()));
     tokio::spawn(services::follow(app.clone()));

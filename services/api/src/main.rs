@@ -15,7 +15,8 @@ use synscope_api::{feed, routes};
 use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
-use synscope_bus::subject::{NodeId, ServiceName};
+use synscope_bus::permissions::Identity;
+use synscope_bus::subject::NodeId;
 use synscope_bus::{configuration, telemetry};
 
 /// Between two times that addresses which have not asked for long are forgotten.
@@ -65,7 +66,7 @@ fn token(name: &str, roles: &[Role]) -> Result<()> {
 async fn run(settings: Settings) -> Result<()> {
     telemetry::start(&settings.log)?;
     let name = NodeId::new(settings.node.clone()).context("configuration key \"node\"")?;
-    let connection = Connection::start(&settings.nats.url, &format!("{}-{name}", ServiceName("api"))).await?;
+    let connection = Connection::start(&settings.nats, &Identity::Api(name.clone()).to_string()).await?;
     let life = Life::begin("api", name.as_str(), connection.clone())?;
     let app = App::new(life.clone(), name, &settings)?;
     feed::start(&app, Duration::from_secs(settings.kept_seconds));

@@ -14,7 +14,8 @@ use synscope_bus::document::Endpoints;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::outbox::Outbox;
-use synscope_bus::subject::{ServiceName, Subject};
+use synscope_bus::permissions::Identity;
+use synscope_bus::subject::Subject;
 use synscope_bus::{configuration, telemetry};
 use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
@@ -61,7 +62,7 @@ async fn main() -> Result<()> {
 async fn run(settings: Settings) -> Result<()> {
     let node = settings.node_id()?;
     let own = read_endpoints(settings.endpoints.as_deref())?;
-    let connection = Connection::start(&settings.nats.url, &format!("{}-{node}", ServiceName("datapath"))).await?;
+    let connection = Connection::start(&settings.nats, &Identity::Datapath(node.clone()).to_string()).await?;
     let life = Life::begin("datapath", node.as_str(), connection.clone())?;
 
     let (questions, asked) = questions::open();

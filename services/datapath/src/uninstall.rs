@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{DocumentError, Documents, Endpoints};
-use synscope_bus::subject::ServiceName;
+use synscope_bus::permissions::Identity;
 use tokio::time::timeout;
 
 use crate::agent;
@@ -21,7 +21,7 @@ const FORGET: Duration = Duration::from_secs(3);
 /// disciplines that were made for them, and what the agent told the others through NATS.
 pub async fn run(settings: Settings) -> Result<()> {
     let node = settings.node_id()?;
-    let connection = Connection::start(&settings.nats.url, &format!("{}-{node}", ServiceName("datapath"))).await?;
+    let connection = Connection::start(&settings.nats, &Identity::Datapath(node.clone()).to_string()).await?;
     let from_node = thread::Builder::new().name("uninstall".to_owned()).spawn(move || {
         // What is noted among the pins says whose a queueing discipline is. The pins go in any case.
         let removed = from_interfaces(&settings);

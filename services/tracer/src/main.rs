@@ -8,7 +8,7 @@ use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
-use synscope_bus::subject::ServiceName;
+use synscope_bus::permissions::Identity;
 use synscope_bus::{configuration, telemetry};
 use synscope_tracer::service::{Settings, Traces};
 
@@ -28,7 +28,7 @@ async fn main() -> Result<()> {
     settings.check()?;
     telemetry::start(&settings.log)?;
     let node = settings.node_id()?;
-    let connection = Connection::start(&settings.nats.url, &format!("{}-{node}", ServiceName("tracer"))).await?;
+    let connection = Connection::start(&settings.nats, &Identity::Tracer(node.clone()).to_string()).await?;
     let life = Life::begin("tracer", node.as_str(), connection)?;
     let labels = settings.labels.clone();
     let traces = Traces::new(&life, settings, PublisherId::begin(node));

@@ -71,11 +71,35 @@ pub fn node_id(configured: &str) -> Result<NodeId, NodeError> {
 pub struct Nats {
     /// `nats://host:port`, or `tls://…`.
     pub url: String,
+    /// File of the secret key (`SU…`) that this program shows.
+    pub nkey: Option<PathBuf>,
+    /// File of the authority's certificate (PEM) that the server's is to be of; the system's authorities where there is none.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".into() }
+        Self { url: "nats://127.0.0.1:4222".into(), nkey: None, ca: None }
+    }
+}
+
+/// There, without a key.
+impl From<&str> for Nats {
+    fn from(url: &str) -> Self {
+        Self { url: url.to_owned(), ..Self::default() }
+    }
+}
+
+/// There, without a key.
+impl From<&String> for Nats {
+    fn from(url: &String) -> Self {
+        Self::from(url.as_str())
+    }
+}
+
+impl From<&Self> for Nats {
+    fn from(nats: &Self) -> Self {
+        nats.clone()
     }
 }
 

@@ -1,10 +1,14 @@
 //! The connection to NATS: it may come late, go, and come back.
 
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{fs, io};
 
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
+use crate::configuration::Nats;
+use crate::permissions;
 use crate::streams::SERVER_MIN;
 
 /// Longest wait between two attempts to reach the server.
@@ -13,6 +17,14 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
+    /// The file of the secret key cannot be read.
+    #[error("configuration key \"nats.nkey\": {}", .file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
     /// The address or the credentials can't be used; an unreachable server is no error.
     #[error("cannot use NATS at {url:?}")]
     Unusable {
@@ -32,10 +44,21 @@ pub struct Connection {
 
 impl Connection {
     /// Begins to connect and returns at once, whether a server is there or not.
-    pub async fn start(url: &str, name: &str) -> Result<Self, ConnectionError> {
+    pub async fn start(nats: impl Into<Nats>, name: &str) -> Result<Self, ConnectionError> {
+        let Nats { url, nkey, ca } = nats.into();
         let (tell, connected) = watch::channel(false);
-        let client = ConnectOptions::new()
+        let mut options = ConnectOptions::new();
+        if let Some(file) = nkey {
+            let seed = fs::read_to_string(&file).map_err(|source| ConnectionError::Key { file, source })?;
+            options = options.nkey(seed.trim().to_owned());
+        }
+        if let Some(ca) = ca {
+            options = options.add_root_certificates(ca).require_tls(true);
+        }
+        let client = options
             .name(name)
+            // Nobody else may listen there: see `permissions`.
+            .custom_inbox_prefix(permissions::inbox(name))
             .retry_on_initial_connect()
             .reconnect_delay_callback(|attempts| {
                 let doubled = Duration::from_millis(50).saturating_mul(1 << attempts.min(6));
@@ -57,9 +80,9 @@ impl Connection {
                 }
                 async {}
             })
-            .connect(url)
+            .connect(&url)
             .await
-            .map_err(|source| ConnectionError::Unusable { url: url.to_owned(), source })?;
+            .map_err(|source| ConnectionError::Unusable { url, source })?;
         Ok(Self { client, connected })
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     message::Message,
-    subject::{NodeId, SubjectError},
+    subject::{NodeId, Subject, SubjectError},
 };
 
 /// Header: schema name and version, such as `flow/1`.
@@ -66,6 +66,17 @@ pub enum EnvelopeError {
         length: usize,
         /// What was wrong.
         source: rmp_serde::decode::Error,
+    },
+    /// a message that was delivered to where it was not published
+    #[error("a message that was delivered to where it was not published")]
+    Subject(#[from] SubjectError),
+    /// a message of node {said:?} on a subject of node {subject:?}: somebody speaks for another
+    #[error("a message of node {said:?} on a subject of node {subject:?}: somebody speaks for another")]
+    Speaker {
+        /// The node that the header or the message says.
+        said: String,
+        /// The node that the subject names.
+        subject: String,
     },
     /// {schema} message holds {left} bytes after its end
     #[error("{schema} message holds {left} bytes after its end")]
@@ -213,6 +224,17 @@ pub fn decode<'a, M: Message>(
         return Err(EnvelopeError::Trailing { schema: M::SCHEMA, left: rest.len() });
     }
     Ok(Received { publisher, sequence, message })
+}
+
+/// Refuses a message that is of another node than its subject: the server lets each node speak on its own subjects only.
+pub fn check_speaker<M: Message>(subject: &str, received: &Received<M>) -> Result<(), EnvelopeError> {
+    let subject = subject.parse::<Subject>()?;
+    let Some(node) = subject.node() else { return Ok(()) };
+    let said = [Some(received.publisher.node.as_str()), received.message.node()];
+    match said.into_iter().flatten().find(|said| *said != node.as_str()) {
+        Some(said) => Err(EnvelopeError::Speaker { said: said.to_owned(), subject: node.to_string() }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

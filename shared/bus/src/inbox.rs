@@ -35,7 +35,12 @@ pub struct Inbox {
 impl Inbox {
     /// Reads a message; none when it is foreign, or was read before.
     pub fn read<M: Message>(&mut self, message: &async_nats::Message) -> Option<Received<M>> {
-        match decode(message.headers.as_ref(), &message.payload) {
+        let decoded = decode(message.headers.as_ref(), &message.payload);
+        let checked = decoded.and_then(|received| {
+            envelope::check_speaker(&message.subject, &received)?;
+            Ok(received)
+        });
+        match checked {
             Ok(received) => {
                 self.gaps.note(&message.subject, &received.publisher, received.sequence).then_some(received)
             }

@@ -15,6 +15,7 @@ pub mod labels;
 pub mod life;
 pub mod message;
 pub mod outbox;
+pub mod permissions;
 pub mod reader;
 pub mod reasons;
 pub mod sequence;

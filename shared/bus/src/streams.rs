@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{Context, context, kv, stream};
+use async_nats::jetstream::{self, Context, context, kv, stream};
 
+use crate::connection::Connection;
+use crate::reasons::reasons;
 use crate::subject::{Subject, Wildcard};
 
+/// Between two looks whether there is another server, which may know nothing yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const GIB: i64 = 1 << 30;
 const HOUR: Duration = Duration::from_hours(1);
 /// Server versions before this one refuse what the buckets ask for.
@@ -103,6 +107,34 @@ impl Stream {
         let made = jetstream.get_or_create_stream(self.config()).await;
         made.map_err(|source| StreamError::Stream { name: self.name(), source })
     }
+}
+
+/// Makes all streams and buckets that are not there, at each server that is connected to, until dropped: nodes may not,
+/// where there are credentials.
+pub async fn keep_made(connection: &Connection) {
+    let mut made = None;
+    loop {
+        connection.connected().await;
+        let life = Some(connection.life());
+        if made != life {
+            match make_all(connection).await {
+                Ok(()) => made = life,
+                Err(error) => tracing::debug!(why = reasons(&error), "streams and buckets are not made yet"),
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn make_all(connection: &Connection) -> Result<(), StreamError> {
+    let jetstream = jetstream::new(connection.client().clone());
+    for stream in Stream::ALL {
+        stream.ensure(&jetstream).await?;
+    }
+    for bucket in Bucket::ALL {
+        bucket.ensure(&jetstream).await?;
+    }
+    Ok(())
 }
 
 /// A bucket of documents.

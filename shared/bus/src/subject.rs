@@ -158,6 +158,18 @@ pub enum Subject {
     Audit,
 }
 
+impl Subject {
+    /// The node that speaks there; none where others speak.
+    pub const fn node(&self) -> Option<&NodeId> {
+        match self {
+            Self::Flow(node) | Self::Slow(node) | Self::Edge(_, node) | Self::Signal(node) | Self::Trace(_, node) => {
+                Some(node)
+            }
+            Self::Incident(_) | Self::Audit => None,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -79,7 +79,7 @@ pub async fn ask_health(connection: &Connection, service: &'static str, node: &s
     ask_verb(connection, service, node, HEALTH, &GetHealth {}).await
 }
 
-const HEALTH: &str = "health";
+pub(crate) const HEALTH: &str = "health";
 
 async fn ask_verb<Q: Serialize, A: DeserializeOwned>(
     connection: &Connection,
@@ -154,13 +154,18 @@ impl Answers {
         answer: impl Fn(Q) -> Result<A, String> + Send + Sync + 'static,
     ) -> Result<(), CommandError> {
         let (service, node) = self.life.name();
-        let subject = CommandSubject { service, node: NodeId::new(node)?, verb };
+        let subject = CommandSubject { service, node: NodeId::new(node)?, verb }.to_string();
         let builder = self.service.endpoint_builder().name(verb);
-        let mut endpoint = builder.add(subject.to_string()).await.map_err(CommandError::Announce)?;
+        let mut endpoint = builder.add(&subject).await.map_err(CommandError::Announce)?;
         let answer = Arc::new(answer);
         tokio::spawn(async move {
             let mut complained = false;
             while let Some(request) = endpoint.next().await {
+                // A consumer of somebody else's can have a stored message delivered here; nobody was allowed to ask that.
+                if request.message.subject.as_str() != subject {
+                    tracing::warn!(verb, subject = %request.message.subject, "what is no question is not answered");
+                    continue;
+                }
                 let (answer, payload) = (answer.clone(), request.message.payload.clone());
                 let made = tokio::task::spawn_blocking(move || {
                     let question = rmp_serde::from_slice(&payload)

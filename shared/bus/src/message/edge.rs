@@ -73,4 +73,8 @@ pub struct EdgeBatch {
 impl Message for EdgeBatch {
     const SCHEMA: &str = "edge";
     const VERSION: u16 = 1;
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
 }

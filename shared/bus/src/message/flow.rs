@@ -143,4 +143,8 @@ pub struct FlowBatch {
 impl Message for FlowBatch {
     const SCHEMA: &str = "flow";
     const VERSION: u16 = 1;
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
 }

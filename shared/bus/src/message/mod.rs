@@ -16,4 +16,9 @@ pub trait Message: Serialize + DeserializeOwned + JsonSchema {
     const SCHEMA: &str;
     /// The schema's version; it grows only when old readers would misread.
     const VERSION: u16;
+
+    /// The node that it says it is of, where its subject names one as well.
+    fn node(&self) -> Option<&str> {
+        None
+    }
 }

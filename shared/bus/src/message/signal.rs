@@ -171,4 +171,8 @@ pub struct NodeSignals {
 impl Message for NodeSignals {
     const SCHEMA: &str = "signal";
     const VERSION: u16 = 1;
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
 }

@@ -167,6 +167,10 @@ pub struct TraceBatch {
 impl Message for TraceBatch {
     const SCHEMA: &str = "trace";
     const VERSION: u16 = 1;
+
+    fn node(&self) -> Option<&str> {
+        Some(&self.node)
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use synscope_bus::message::Message;
 use synscope_bus::message::{edge::EdgeBatch, flow::FlowBatch, incident::Incident, signal::NodeSignals};
 use synscope_bus::outbox::{Counts, Outbox};
 use synscope_bus::streams::{Bucket, Stream};
-use synscope_bus::subject::{IncidentKind, Shard, Subject};
+use synscope_bus::subject::{IncidentKind, NodeId, Shard, Subject};
 use tokio::time::timeout;
 
 use crate::nats::{Server, free_port};
@@ -74,7 +74,7 @@ async fn what_is_settled_survives_the_servers_death() {
     for third in 1..=3 {
         let server = Server::start(port, store.path());
         for time_unix_ns in (third - 1) * MESSAGES / 3 + 1..=third * MESSAGES / 3 {
-            outbox.put(&NodeSignals { time_unix_ns, ..NodeSignals::default() }).unwrap();
+            outbox.put(&NodeSignals { node: "node-a".into(), time_unix_ns, ..NodeSignals::default() }).unwrap();
         }
         until("something was sent", || (outbox.counts().sent > (third - 1) * MESSAGES / 3).then_some(())).await;
         drop(server);
@@ -102,9 +102,9 @@ async fn what_is_settled_survives_the_servers_death() {
 }
 
 /// What is none of ours, or not whole, then one that is; the inbox reads that one and counts the others.
-async fn foreign_ones_are_counted<M: Message + Default>(connection: &Connection, subject: &Subject) {
+async fn foreign_ones_are_counted<M: Message>(connection: &Connection, subject: &Subject, message: &M) {
     let mut messages = connection.client().subscribe(subject.to_string()).await.unwrap();
-    let encoded = envelope::encode(&M::default(), &PublisherId::begin(node()), 1).unwrap();
+    let encoded = envelope::encode(message, &PublisherId::begin(node()), 1).unwrap();
     let headers = |change: fn(&mut HeaderMap)| {
         let mut headers = HeaderMap::new();
         encoded.headers.iter().for_each(|(name, value)| headers.insert(*name, value.as_str()));
@@ -139,12 +139,48 @@ async fn foreign_messages_are_counted_and_ignored_on_every_subject() {
     let (port, store) = (free_port(), tempfile::tempdir().unwrap());
     let _server = Server::start(port, store.path());
     let connection = connected(port).await;
-    foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Flow(node())).await;
-    foreign_ones_are_counted::<FlowBatch>(&connection, &Subject::Slow(node())).await;
-    foreign_ones_are_counted::<EdgeBatch>(&connection, &Subject::Edge(Shard::new(3).unwrap(), node())).await;
-    foreign_ones_are_counted::<NodeSignals>(&connection, &Subject::Signal(node())).await;
+    let flows = FlowBatch { node: "node-a".into(), ..FlowBatch::default() };
+    foreign_ones_are_counted(&connection, &Subject::Flow(node()), &flows).await;
+    foreign_ones_are_counted(&connection, &Subject::Slow(node()), &flows).await;
+    let edges = EdgeBatch { node: "node-a".into(), ..EdgeBatch::default() };
+    foreign_ones_are_counted(&connection, &Subject::Edge(Shard::new(3).unwrap(), node()), &edges).await;
+    foreign_ones_are_counted(&connection, &Subject::Signal(node()), &signals("node-a")).await;
     let kind = IncidentKind::new("ct-full").unwrap();
-    foreign_ones_are_counted::<Incident>(&connection, &Subject::Incident(kind)).await;
+    foreign_ones_are_counted(&connection, &Subject::Incident(kind), &Incident::default()).await;
+}
+
+fn signals(node: &str) -> NodeSignals {
+    NodeSignals { node: node.into(), ..NodeSignals::default() }
+}
+
+/// The server lets a node speak on its own subjects only; what it says there of another is not believed.
+#[tokio::test]
+async fn who_speaks_for_another_node_is_not_heard() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let connection = connected(port).await;
+    let mut messages = connection.client().subscribe("synscope.>").await.unwrap();
+    let other = NodeId::new("node-b").unwrap();
+    for (publisher, said, subject) in [
+        (other.clone(), "node-b", Subject::Signal(node())),
+        (node(), "node-b", Subject::Signal(node())),
+        (node(), "node-a", Subject::Signal(other)),
+        (node(), "node-a", Subject::Signal(node())),
+    ] {
+        let encoded = envelope::encode(&signals(said), &PublisherId::begin(publisher), 1).unwrap();
+        let headers = encoded.headers.into_iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
+            headers.insert(name, value);
+            headers
+        });
+        connection.client().publish_with_headers(subject.to_string(), headers, encoded.payload).await.unwrap();
+    }
+    let mut inbox = Inbox::default();
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        let message = timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+        heard.push(inbox.read::<NodeSignals>(&message).is_some());
+    }
+    assert_eq!((heard, inbox.counts().foreign), (vec![false, false, false, true], 3));
 }
 
 #[tokio::test]

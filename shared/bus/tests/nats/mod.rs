@@ -8,13 +8,19 @@ pub(crate) struct Server {
     pub(crate) child: Child,
 }
 
+#[allow(dead_code, reason = "each test uses its part")]
 impl Server {
     /// Starts on the port, with `JetStream` on the folder. Streams reserve what they may hold: by itself the server
     /// offers what the disk has, which is less in an emulated machine.
     pub(crate) fn start(port: u16, store: &Path) -> Self {
+        Self::start_with(port, store, "")
+    }
+
+    /// The same, with more lines of configuration.
+    pub(crate) fn start_with(port: u16, store: &Path, more: &str) -> Self {
         let settings = store.join("nats.conf");
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", max_file_store: 16GB }}\n",
+            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", max_file_store: 16GB }}\n{more}",
             store.display()
         );
         std::fs::write(&settings, text).unwrap();
