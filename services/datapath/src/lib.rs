@@ -14,6 +14,7 @@ pub mod interfaces;
 pub mod kernel;
 pub mod names;
 pub mod netlink;
+pub mod own;
 pub mod pins;
 pub mod publish;
 pub mod questions;

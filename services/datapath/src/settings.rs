@@ -16,6 +16,9 @@ use crate::kernel::{Mode, OnFull};
 /// Length of a bucket at a time scale of 1.
 const BUCKET: Duration = Duration::from_secs(10);
 
+/// How long a record may wait on its way from the sweep to its message.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
+
 /// What the programs may do to packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -185,6 +188,14 @@ impl Settings {
     /// Length of a bucket.
     pub fn bucket(&self) -> Duration {
         BUCKET.div_f64(self.time_scale)
+    }
+
+    /// For how long records may ask for a name that an address had: an entry that nothing ends stays until its time-out
+    /// and the sweep after it, and its record then waits for its batch.
+    pub fn names_kept(&self) -> Duration {
+        let TimeoutSettings { handshake, established, closing, closed, other, pending } = self.timeouts;
+        let longest = [handshake, established, closing, closed, other, pending].into_iter().max().unwrap_or(0);
+        Duration::from_secs(longest) + Duration::from_millis(self.sweep_ms) + RECORD_WAIT
     }
 
     /// Checks what the types cannot say.

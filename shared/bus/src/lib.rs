@@ -8,6 +8,7 @@ pub mod command;
 pub mod configuration;
 pub mod connection;
 pub mod document;
+pub mod endpoint;
 pub mod envelope;
 pub mod events;
 pub mod inbox;

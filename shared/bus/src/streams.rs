@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{Context, context, kv, stream};
 
+use crate::endpoint::ENDPOINT_AGE;
 use crate::subject::{Subject, Wildcard};
 
 const GIB: i64 = 1 << 30;
@@ -105,7 +106,7 @@ impl Stream {
 pub enum Bucket {
     /// Desired state; one document per node.
     Desired,
-    /// Which address is which workload; one document per node.
+    /// Which address is which workload; one document per node and address.
     Endpoints,
     /// Incidents; one document each.
     Incidents,
@@ -124,13 +125,14 @@ impl Bucket {
         }
     }
 
-    /// How much it keeps.
+    /// How much it keeps, and how long where documents are told again and again.
     pub fn config(self) -> kv::Config {
-        let (history, max_bytes) = match self {
-            Self::Desired => (16, GIB / 64),
-            Self::Endpoints | Self::Incidents => (1, GIB / 4),
+        let (history, max_bytes, max_age) = match self {
+            Self::Desired => (16, GIB / 64, Duration::ZERO),
+            Self::Endpoints => (1, GIB / 4, ENDPOINT_AGE),
+            Self::Incidents => (1, GIB / 4, Duration::ZERO),
         };
-        kv::Config { bucket: self.name().into(), history, max_bytes, ..kv::Config::default() }
+        kv::Config { bucket: self.name().into(), history, max_bytes, max_age, ..kv::Config::default() }
     }
 
     /// The bucket, made if it is not there.
