@@ -198,18 +198,18 @@ mod tests {
         names.claim("node-b", server, &endpoint("inventory", 0), 1_000_000);
         names.release("node-a", client, 1_002_000);
         names.claim("node-b", client, &endpoint("new", 1_003_000), 1_003_500);
-        let named = |record: &Event| {
+        let called = |record: &Event| {
             let event = event(record, &names, CLOCK).unwrap();
             (event.source_workload, event.destination_workload.unwrap(), event.vantage)
         };
         let inventory = || "inventory".to_owned();
-        assert_eq!(named(&record()), (Some("old".into()), inventory(), flow::Vantage::Client));
+        assert_eq!(called(&record()), (Some("old".into()), inventory(), flow::Vantage::Client));
         let between = Event { syn_ns: 2_500, ..record() };
-        assert_eq!(named(&between), (None, inventory(), flow::Vantage::Transit));
+        assert_eq!(called(&between), (None, inventory(), flow::Vantage::Transit));
         let later = Event { syn_ns: 3_000, ..record() };
-        assert_eq!(named(&later), (Some("new".into()), inventory(), flow::Vantage::Transit));
+        assert_eq!(called(&later), (Some("new".into()), inventory(), flow::Vantage::Transit));
         let unseen = Event { syn_ns: 0, syn_ack_ns: 0, established_ns: 0, ..record() };
-        assert_eq!(named(&unseen).0.as_deref(), Some("new"), "all that is known of it is the record's own time");
+        assert_eq!(called(&unseen).0.as_deref(), Some("new"), "all that is known of it is the record's own time");
     }
 
     #[test]

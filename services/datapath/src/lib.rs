@@ -12,6 +12,7 @@ pub mod flow;
 pub mod follow;
 pub mod interfaces;
 pub mod kernel;
+pub mod kubernetes;
 pub mod names;
 pub mod netlink;
 pub mod own;

@@ -23,7 +23,7 @@ use synscope_datapath::publish::Publisher;
 use synscope_datapath::questions::{self, Question};
 use synscope_datapath::settings::Settings;
 use synscope_datapath::signals::report;
-use synscope_datapath::{follow, uninstall};
+use synscope_datapath::{follow, kubernetes, uninstall};
 
 /// What the signals' outbox may hold while NATS is away.
 const SIGNAL_BYTES: usize = 16 << 20;
@@ -69,9 +69,12 @@ async fn run(settings: Settings) -> Result<()> {
     let (table, tables) = sync_channel(1);
     let names = Directory::new(Names::new(node.as_str(), settings.names_kept()));
     let own = Own::new(node.clone(), names.clone(), workloads);
-    // The file is all there is to know.
-    own.complete(|_| false);
     follow::names(&life, &own);
+    match settings.kubernetes_node()? {
+        Some(node) => drop(tokio::spawn(kubernetes::follow(life.clone(), own, node))),
+        // The file is all there is to know.
+        None => own.complete(|_| false),
+    }
     let wishes = follow::desired(&life);
 
     let publisher = PublisherId::begin(node.clone());

@@ -274,7 +274,7 @@ fn nanos(duration: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const KEEP: Duration = Duration::from_nanos(1000);
+    const KEEP: Duration = Duration::from_micros(1);
 
     fn names() -> Names {
         Names::new("a", KEEP)
@@ -370,8 +370,8 @@ mod tests {
         names.forget_silent(10 + nanos(ENDPOINT_AGE));
         assert!(names.workload(address(2)).is_some());
         names.forget_silent(11 + nanos(ENDPOINT_AGE));
-        let named = [1, 2, 3].map(|last| names.workload(address(last)).is_some());
-        assert_eq!(named, [true, false, true]);
+        let kept = [1, 2, 3].map(|last| names.workload(address(last)).is_some());
+        assert_eq!(kept, [true, false, true]);
     }
 
     /// A hundred pods a second for as long as names are kept, ten thousand addresses in turn.

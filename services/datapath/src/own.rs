@@ -159,8 +159,8 @@ mod tests {
         IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, last))
     }
 
-    fn endpoint(workload: &str) -> Option<Endpoint> {
-        Some(Endpoint { workload: workload.to_owned(), since_unix_ns: 5 })
+    fn endpoint(workload: &str) -> Endpoint {
+        Endpoint { workload: workload.to_owned(), since_unix_ns: 5 }
     }
 
     fn own() -> Own {
@@ -182,11 +182,11 @@ mod tests {
     fn what_changes_is_named_at_once_and_told_once() {
         let own = own();
         assert_eq!(untold(&own).len(), 1);
-        own.set(address(2), endpoint("order"));
-        own.set(address(2), endpoint("order"));
-        own.set(address(1), endpoint("the-file-wins"));
+        own.set(address(2), Some(endpoint("order")));
+        own.set(address(2), Some(endpoint("order")));
+        own.set(address(1), Some(endpoint("the-file-wins")));
         assert_eq!(names(&own), [Some("of-the-file".into()), Some("order".into()), None]);
-        assert_eq!(untold(&own), [(address(2), endpoint("order"))]);
+        assert_eq!(untold(&own), [(address(2), Some(endpoint("order")))]);
         assert_eq!(untold(&own), []);
         own.set(address(2), None);
         own.give_back(address(1));
@@ -198,26 +198,26 @@ mod tests {
     #[test]
     fn what_the_bucket_has_holds_until_all_is_known() {
         let own = own();
-        own.heard(address(2), endpoint("gone-meanwhile"));
-        own.heard(address(3), endpoint("still-there"));
-        own.heard(address(1), endpoint("the-file-wins"));
+        own.heard(address(2), Some(endpoint("gone-meanwhile")));
+        own.heard(address(3), Some(endpoint("still-there")));
+        own.heard(address(1), Some(endpoint("the-file-wins")));
         assert_eq!(names(&own), ["of-the-file", "gone-meanwhile", "still-there"].map(|name| Some(name.to_owned())));
         own.take_untold();
         own.complete(|address| address == HERE[2] || address == HERE[0]);
         assert_eq!(names(&own), [Some("of-the-file".into()), None, Some("still-there".into())]);
         assert_eq!(untold(&own), [(address(2), None)]);
 
-        own.heard(address(2), endpoint("somebody-elses-doing"));
-        own.heard(address(3), endpoint("still-there"));
+        own.heard(address(2), Some(endpoint("somebody-elses-doing")));
+        own.heard(address(3), Some(endpoint("still-there")));
         assert_eq!((untold(&own), names(&own)[1].clone()), (vec![(address(2), None)], None));
         own.heard(address(3), None);
-        assert_eq!(untold(&own), [(address(3), endpoint("still-there"))]);
+        assert_eq!(untold(&own), [(address(3), Some(endpoint("still-there")))]);
     }
 
     #[test]
     fn all_is_told_again_where_a_bucket_knows_nothing() {
         let own = own();
-        own.set(address(2), endpoint("order"));
+        own.set(address(2), Some(endpoint("order")));
         own.take_untold();
         own.tell_all();
         assert_eq!(untold(&own).len(), 2);

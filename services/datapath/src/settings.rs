@@ -55,6 +55,16 @@ impl Default for TimeoutSettings {
     }
 }
 
+/// Where this node's pods get their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KubernetesSettings {
+    /// Whether they are asked for.
+    pub enabled: bool,
+    /// What Kubernetes calls this node; empty where that is `node` itself. It may have dots.
+    pub node: String,
+}
+
 /// The configuration as it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -93,6 +103,8 @@ pub struct Settings {
     pub time_scale: f64,
     /// File with the workloads on this node; see `docs/operations.md`. None: only what others tell.
     pub endpoints: Option<PathBuf>,
+    /// Where this node's pods get their names.
+    pub kubernetes: KubernetesSettings,
     /// Where NATS is.
     pub nats: Nats,
     /// What is logged.
@@ -119,6 +131,7 @@ impl Default for Settings {
             slow_ms: 100,
             time_scale: 1.0,
             endpoints: None,
+            kubernetes: KubernetesSettings::default(),
             nats: Nats::default(),
             log: Log::default(),
         }
@@ -157,6 +170,16 @@ impl Settings {
     /// This node's name.
     pub fn node_id(&self) -> Result<NodeId, SettingsError> {
         Ok(configuration::node_id(&self.node)?)
+    }
+
+    /// What Kubernetes calls this node; none where it is not asked.
+    pub fn kubernetes_node(&self) -> Result<Option<String>, SettingsError> {
+        let KubernetesSettings { enabled, node } = &self.kubernetes;
+        Ok(match (enabled, node.as_str()) {
+            (false, _) => None,
+            (true, "") => Some(self.node_id()?.to_string()),
+            (true, node) => Some(node.to_owned()),
+        })
     }
 
     /// The patterns of interface names.
