@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod feed;
+pub mod kubernetes;
 pub mod openapi;
 pub mod problem;
 pub mod query;

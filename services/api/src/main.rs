@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use synscope_api::app::App;
 use synscope_api::settings::Settings;
-use synscope_api::{feed, routes};
+use synscope_api::{feed, kubernetes, routes};
 use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::{DRAIN, Life};
@@ -34,6 +34,13 @@ async fn main() -> Result<()> {
     let life = Life::begin("api", name.as_str(), connection.clone())?;
     let app = App::new(life.clone(), &settings);
     feed::start(&app, Duration::from_secs(settings.kept_seconds));
+    if settings.kubernetes {
+        let life = life.clone();
+        tokio::spawn(async move {
+            let config = synscope_kubernetes::configuration(&life).await;
+            kubernetes::follow(life, config).await;
+        });
+    }
 
     let listener =
         TcpListener::bind(settings.listen).await.with_context(|| format!("cannot listen on {}", settings.listen))?;

@@ -1,5 +1,7 @@
 //! What the others say: who lives where, and what this node is asked to be like.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -7,6 +9,7 @@ use synscope_bus::connection::Connection;
 use synscope_bus::document::{self, Desired, DocumentError, Documents, Seen};
 use synscope_bus::endpoint::{ENDPOINT_AGE, Endpoint, EndpointKey};
 use synscope_bus::life::{Life, unix_now_ns};
+use synscope_bus::service::Service;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -45,13 +48,28 @@ pub fn names(life: &Life, own: &Own) {
                 Err(error) => tracing::debug!(%error, "an endpoint is left out"),
             }
         });
+        let mut known: HashMap<String, Vec<IpAddr>> = HashMap::new();
+        let serving = document::follow::<Service>(&connection, ">", |seen| {
+            let (key, service) = match seen {
+                Seen::Put { key, document, .. } => (key, document),
+                Seen::Gone { key } => (key, Service::default()),
+                Seen::Foreign { .. } => return,
+            };
+            if let Some(label) = Service::label(&key) {
+                let before = known.remove(&key).unwrap_or_default();
+                own.directory().change(|names| names.serve(&label, &before, &service, unix_now_ns()));
+                if !service.addresses.is_empty() {
+                    known.insert(key, service.addresses);
+                }
+            }
+        });
         let forgetting = async {
             loop {
                 tokio::time::sleep(FORGET).await;
                 own.directory().change(|names| names.forget_silent(unix_now_ns()));
             }
         };
-        tokio::join!(following, forgetting)
+        tokio::join!(following, serving, forgetting)
     });
 }
 

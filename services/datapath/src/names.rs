@@ -8,6 +8,8 @@
 //! API server's delay and the bucket's, usually well below a second. Other nodes' clocks say only how far a name
 //! reaches into a past of which nothing else is known here.
 
+mod span;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -15,7 +17,9 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use synscope_bus::endpoint::{ENDPOINT_AGE, Endpoint};
-use synscope_bus::message::flow::Vantage;
+use synscope_bus::service::{LABEL, Service};
+
+pub use span::{Ends, Span};
 
 /// Addresses with a name, at most: the pods of the largest clusters with two addresses each. About 100 MB.
 const ADDRESSES_MAX: usize = 400_000;
@@ -23,23 +27,6 @@ const ADDRESSES_MAX: usize = 400_000;
 const CLAIMS_MAX: usize = 4;
 /// Former names kept, at most: at 100 new pods a second those of ten minutes; about 10 MB.
 const FORMER_MAX: usize = 65_536;
-
-/// A name that an address has or had.
-#[derive(Debug)]
-pub struct Span {
-    from_unix_ns: u64,
-    /// `u64::MAX` as long as it lasts.
-    until_unix_ns: u64,
-    workload: Arc<str>,
-    is_local: bool,
-}
-
-impl Span {
-    /// The workload.
-    pub const fn workload(&self) -> &Arc<str> {
-        &self.workload
-    }
-}
 
 /// What a node says about an address.
 #[derive(Debug)]
@@ -110,12 +97,16 @@ impl Names {
                 claim.heard_unix_ns = now_unix_ns;
             }
             None if is_crowded => self.refused += 1,
-            None => at.claims.push(Claim {
-                node: node.into(),
-                workload: workload.as_str().into(),
-                since_unix_ns: *since_unix_ns,
-                heard_unix_ns: now_unix_ns,
-            }),
+            None => {
+                // Most addresses have one, and would have room for four.
+                at.claims.reserve_exact(1);
+                at.claims.push(Claim {
+                    node: node.into(),
+                    workload: workload.as_str().into(),
+                    since_unix_ns: *since_unix_ns,
+                    heard_unix_ns: now_unix_ns,
+                });
+            }
         }
         self.settle(address, now_unix_ns);
     }
@@ -129,13 +120,28 @@ impl Names {
         }
     }
 
-    /// Releases what other nodes have not told again for as long as the bucket would keep it.
+    /// Makes a service's addresses these and no others; `before` are those that it had.
+    pub fn serve(&mut self, label: &str, before: &[IpAddr], service: &Service, now_unix_ns: u64) {
+        // Each service is told by itself, so that one that takes another's address over is not mixed up with it.
+        for address in before.iter().filter(|address| !service.addresses.contains(address)) {
+            self.release(label, *address, now_unix_ns);
+        }
+        let endpoint = Endpoint { workload: label.to_owned(), since_unix_ns: service.since_unix_ns };
+        for address in &service.addresses {
+            self.claim(label, *address, &endpoint, now_unix_ns);
+        }
+    }
+
+    /// Releases what other nodes have not told again for as long as the bucket would keep it. Services stay in theirs.
     pub fn forget_silent(&mut self, now_unix_ns: u64) {
         let heard_since = now_unix_ns.saturating_sub(nanos(ENDPOINT_AGE));
         let mut changed = Vec::new();
         for (address, at) in &mut self.addresses {
             let before = at.claims.len();
-            at.claims.retain(|claim| *claim.node == *self.node || claim.heard_unix_ns >= heard_since);
+            at.claims.retain(|claim| {
+                let is_lasting = *claim.node == *self.node || claim.node.starts_with(LABEL);
+                is_lasting || claim.heard_unix_ns >= heard_since
+            });
             if at.claims.len() < before {
                 changed.push(*address);
             }
@@ -183,6 +189,9 @@ impl Names {
         if let Some((workload, is_local, since_unix_ns)) = wanted {
             let ended = at.spans.last().map_or(0, |former| former.until_unix_ns);
             let from_unix_ns = since_unix_ns.min(now_unix_ns).max(ended);
+            if at.spans.is_empty() {
+                at.spans.reserve_exact(1);
+            }
             at.spans.push(Span { from_unix_ns, until_unix_ns: u64::MAX, workload, is_local });
         }
         if at.spans.is_empty() {
@@ -215,34 +224,6 @@ impl Address {
     }
 }
 
-/// Both ends of a connection, as they were called when it began.
-#[derive(Clone, Copy, Debug)]
-pub struct Ends<'a> {
-    /// Who opened it.
-    pub client: Option<&'a Span>,
-    /// To whom.
-    pub server: Option<&'a Span>,
-}
-
-impl Ends<'_> {
-    /// From where this node sees the connection. Both ends here: the client's side, which sees all of it.
-    pub fn vantage(&self) -> Vantage {
-        let local = |end: Option<&Span>| end.is_some_and(|span| span.is_local);
-        if local(self.client) {
-            Vantage::Client
-        } else if local(self.server) {
-            Vantage::Server
-        } else {
-            Vantage::Transit
-        }
-    }
-
-    /// Which of the names that the addresses had these are: another number is another name.
-    pub fn generation(&self) -> [u64; 2] {
-        [self.client, self.server].map(|end| end.map_or(u64::MAX, |span| span.from_unix_ns))
-    }
-}
-
 /// Names, shared between who learns them and who asks for them. A change takes microseconds, however many names there are.
 #[derive(Clone, Debug, Default)]
 pub struct Directory(Arc<RwLock<Names>>);
@@ -272,6 +253,8 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use synscope_bus::message::flow::Vantage;
+
     use super::*;
 
     const KEEP: Duration = Duration::from_micros(1);
@@ -367,11 +350,26 @@ mod tests {
         names.claim("a", address(1), &endpoint("own", 0), 10);
         names.claim("b", address(2), &endpoint("silent", 0), 10);
         names.claim("b", address(3), &endpoint("told-again", 0), 20);
+        names.serve("service/shop/cart", &[], &Service { addresses: vec![address(4)], since_unix_ns: 0 }, 10);
         names.forget_silent(10 + nanos(ENDPOINT_AGE));
         assert!(names.workload(address(2)).is_some());
         names.forget_silent(11 + nanos(ENDPOINT_AGE));
-        let kept = [1, 2, 3].map(|last| names.workload(address(last)).is_some());
-        assert_eq!(kept, [true, false, true]);
+        let kept = [1, 2, 3, 4].map(|last| names.workload(address(last)).is_some());
+        assert_eq!(kept, [true, false, true, true]);
+    }
+
+    #[test]
+    fn an_address_goes_from_service_to_service_whichever_is_told_first() {
+        let mut names = names();
+        let [one, other] = ["service/shop/one", "service/shop/other"];
+        let at = |last: u8, since_unix_ns| Service { addresses: vec![address(last)], since_unix_ns };
+        names.serve(one, &[], &at(1, 10), 20);
+        names.serve(other, &[], &at(1, 30), 40);
+        names.serve(one, &[address(1)], &Service::default(), 50);
+        let called = |names: &Names, last| names.workload(address(last)).map(ToString::to_string);
+        assert_eq!(called(&names, 1).as_deref(), Some(other));
+        names.serve(other, &[address(1)], &at(2, 30), 60);
+        assert_eq!((called(&names, 1), called(&names, 2).as_deref()), (None, Some(other)));
     }
 
     /// A hundred pods a second for as long as names are kept, ten thousand addresses in turn.

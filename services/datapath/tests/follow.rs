@@ -21,6 +21,7 @@ use synscope_bus::life::Life;
 use synscope_bus::message::Message;
 use synscope_bus::message::edge::EdgeBatch;
 use synscope_bus::message::flow::FlowBatch;
+use synscope_bus::service::Service;
 use synscope_bus::subject::{NodeId, Wildcard};
 use synscope_datapath::edges::Edges;
 use synscope_datapath::flow::WallClock;
@@ -39,7 +40,7 @@ async fn begin(port: u16, node: &str) -> Life {
 }
 
 fn own(node: &str, workloads: Workloads) -> Own {
-    let directory = Directory::new(Names::new(node, Duration::from_secs(60)));
+    let directory = Directory::new(Names::new(node, Duration::from_mins(1)));
     Own::new(NodeId::new(node).unwrap(), directory, workloads)
 }
 
@@ -124,6 +125,24 @@ async fn what_changes_on_one_node_changes_on_the_others() {
     until("the other forgets", async || named().is_none().then_some(())).await;
     let documents = Documents::<Endpoint>::open(life_b.connection()).await.unwrap();
     assert_eq!(documents.keys().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_of_services_are_named_as_the_bucket_says() {
+    let (port, store) = (free_port(), tempfile::tempdir().unwrap());
+    let _server = Server::start(port, store.path());
+    let (life, own) = begin_node(port, "node-a").await;
+    life.connection().connected().await;
+    let services = Documents::<Service>::open(life.connection()).await.unwrap();
+    let addresses = |last: u8| vec![ORDER, IpAddr::from([10, 96, 0, last])];
+    let named = |address: IpAddr| own.directory().read().workload(address).map(ToString::to_string);
+    for last in [1, 2] {
+        services.put("shop.order", &Service { addresses: addresses(last), since_unix_ns: 0 }).await.unwrap();
+        until("it is named", async || (named(addresses(last)[1])? == "service/shop/order").then_some(())).await;
+    }
+    assert_eq!((named(ORDER).as_deref(), named(addresses(1)[1])), (Some("service/shop/order"), None));
+    services.delete("shop.order").await.unwrap();
+    until("it is forgotten", async || named(ORDER).is_none().then_some(())).await;
 }
 
 async fn begin_node(port: u16, node: &str) -> (Life, Own) {

@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod reader;
 pub mod reasons;
 pub mod sequence;
+pub mod service;
 pub mod snapshot;
 pub mod streams;
 pub mod subject;

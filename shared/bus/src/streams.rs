@@ -110,11 +110,13 @@ pub enum Bucket {
     Endpoints,
     /// Incidents; one document each.
     Incidents,
+    /// Which addresses are which service's; one document per service.
+    Services,
 }
 
 impl Bucket {
     /// All buckets.
-    pub const ALL: [Self; 3] = [Self::Desired, Self::Endpoints, Self::Incidents];
+    pub const ALL: [Self; 4] = [Self::Desired, Self::Endpoints, Self::Incidents, Self::Services];
 
     /// The bucket's name.
     pub const fn name(self) -> &'static str {
@@ -122,6 +124,7 @@ impl Bucket {
             Self::Desired => "synscope-desired",
             Self::Endpoints => "synscope-endpoints",
             Self::Incidents => "synscope-incidents",
+            Self::Services => "synscope-services",
         }
     }
 
@@ -131,6 +134,7 @@ impl Bucket {
             Self::Desired => (16, GIB / 64, Duration::ZERO),
             Self::Endpoints => (1, GIB / 4, ENDPOINT_AGE),
             Self::Incidents => (1, GIB / 4, Duration::ZERO),
+            Self::Services => (1, GIB / 16, Duration::ZERO),
         };
         kv::Config { bucket: self.name().into(), history, max_bytes, max_age, ..kv::Config::default() }
     }

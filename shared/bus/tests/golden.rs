@@ -29,6 +29,7 @@ use synscope_bus::{
         signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
         trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState},
     },
+    service::Service,
     sketch::Sketch,
     snapshot::{Each, Entry, Held, Histogram, Map, Mean, Number, Series, Snapshot, Value as MapValue},
 };
@@ -515,6 +516,9 @@ fn documents_are_pinned() {
     let desired = Desired { conntrack_entries: Some(8192) };
     pin_json("document-desired", &desired);
     pin_json("document-endpoint", &Endpoint { workload: "shop/order".into(), since_unix_ns: TIME });
+    let addresses = vec!["10.96.0.1".parse().unwrap(), "fd96::1".parse().unwrap()];
+    pin_json("document-service", &Service { addresses, since_unix_ns: TIME });
+    assert_eq!(Service::label("shop.order").as_deref(), Some("service/shop/order"));
     assert_eq!(serde_json::from_str::<Desired>("{}").unwrap(), Desired::default());
     assert_eq!(serde_json::from_str::<Endpoint>(r#"{"from_the_future": 1}"#).unwrap(), Endpoint::default());
 }

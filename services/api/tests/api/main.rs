@@ -5,10 +5,15 @@
 #[path = "../../../../shared/bus/tests/nats/mod.rs"]
 mod nats;
 
+#[allow(dead_code, reason = "pods are watched elsewhere")]
+#[path = "../../../../shared/kubernetes/tests/api/mod.rs"]
+mod kubernetes_api;
+
 mod description;
 mod errors;
 mod fixes;
 mod flows;
+mod kubernetes;
 mod outage;
 mod routes;
 mod service;

@@ -1,6 +1,6 @@
 //! Who a pod belongs to, as far as the pod itself says: nothing else is watched for it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use synscope_kubernetes::ObjectMeta;
 
 /// A Deployment names its `ReplicaSets` after the hash that this label of their pods has.
 const TEMPLATE_HASH: &str = "pod-template-hash";

@@ -1,13 +1,10 @@
 //! Of a pod what names need; the rest of its document is not kept, nor even read.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::Resource;
 use serde::Deserialize;
 use synscope_bus::endpoint::Endpoint;
+use synscope_kubernetes::{ObjectMeta, Time, core_object};
 
 use super::owner;
 
@@ -20,6 +17,8 @@ pub(super) struct Pod {
     #[serde(default)]
     status: Status,
 }
+
+core_object!(Pod, "Pod", "pods");
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -74,35 +73,6 @@ impl Pod {
 fn addresses<'a>(all: &'a [Address], one: Option<&'a String>) -> impl Iterator<Item = IpAddr> + 'a {
     let one = one.filter(|_| all.is_empty());
     all.iter().map(|address| &address.ip).chain(one).filter_map(|text| text.parse().ok())
-}
-
-impl Resource for Pod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 #[cfg(test)]

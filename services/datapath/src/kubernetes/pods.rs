@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use kube::runtime::watcher::Event;
 use synscope_bus::endpoint::Endpoint;
+use synscope_kubernetes::Event;
 
 use super::pod::Pod;
 use crate::names::Names;

@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "desired state and signals are not tested here")]
 #[path = "../agent/mod.rs"]
 mod agent;
+#[path = "../../../../shared/kubernetes/tests/api/mod.rs"]
+#[allow(dead_code, reason = "services are tested elsewhere")]
 mod api;
 mod churn;
 #[path = "../../../../shared/bus/tests/nats/mod.rs"]
@@ -23,11 +25,12 @@ use serde_json::{Value, json};
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::subject::NodeId;
-use synscope_datapath::kubernetes::{self, CONCERNED};
+use synscope_datapath::kubernetes;
 use synscope_datapath::names::{Directory, Names};
 use synscope_datapath::own::{Own, Workloads};
+use synscope_kubernetes::{CONCERNED, Config};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// What Kubernetes calls it; synscope calls it otherwise.
 const NODE: &str = "node-a.example.net";
 
@@ -48,7 +51,7 @@ impl Learner {
     }
 
     fn watch(&self, api: &Api) {
-        let config = kube::Config::new(format!("http://127.0.0.1:{}", api.port).parse().unwrap());
+        let config = Config::new(format!("http://127.0.0.1:{}", api.port).parse().unwrap());
         tokio::spawn(kubernetes::watch(self.life.clone(), self.own.clone(), NODE.to_owned(), config));
     }
 
@@ -105,7 +108,7 @@ async fn this_nodes_pods_are_named_as_they_come_change_and_go() {
 
     api.put(with(pod(NODE, "order-1", "order", "10.0.0.1"), "phase", json!("Succeeded")));
     agent.until_named("10.0.0.1", None).await;
-    api.remove("cart-0");
+    api.remove("pods", "cart-0");
     agent.until_named("fd00::2", None).await;
     assert_eq!((agent.named("10.0.0.2"), agent.trouble(), api.asked().lists), (None, None, 1));
 }
@@ -132,7 +135,7 @@ async fn a_watch_too_far_behind_lists_again_and_names_that_stay_are_not_touched(
     assert!(!before.is_empty());
 
     api.stop();
-    api.remove("goes");
+    api.remove("pods", "goes");
     api.put(pod(NODE, "comes", "comes", "10.0.0.3"));
     api.forget();
     api.go_on();
@@ -192,7 +195,7 @@ async fn an_api_server_that_says_no_is_in_the_health_with_what_it_said() {
     let no = axum::Router::new().fallback(async || (axum::http::StatusCode::FORBIDDEN, "pods is forbidden"));
     tokio::spawn(async { axum::serve(listener, no).await });
     let agent = Learner::begin("node-a", free_port()).await;
-    let config = kube::Config::new(format!("http://127.0.0.1:{port}").parse().unwrap());
+    let config = Config::new(format!("http://127.0.0.1:{port}").parse().unwrap());
     tokio::spawn(kubernetes::watch(agent.life.clone(), agent.own.clone(), NODE.to_owned(), config));
     until("it is said", || agent.trouble().is_some()).await;
     assert!(agent.trouble().unwrap().contains("pods is forbidden"), "{:?}", agent.trouble());

@@ -301,6 +301,7 @@ async fn streams_and_buckets_have_their_limits() {
         (Bucket::Desired, 16, 16 << 20, Duration::ZERO),
         (Bucket::Endpoints, 1, 256 << 20, hours(6)),
         (Bucket::Incidents, 1, 256 << 20, Duration::ZERO),
+        (Bucket::Services, 1, 64 << 20, Duration::ZERO),
     ] {
         let made = bucket.ensure(&jetstream).await.unwrap().stream.get_info().await.unwrap().config;
         assert_eq!((made.max_messages_per_subject, made.max_bytes), (history, max_bytes), "{}", bucket.name());

@@ -1,4 +1,4 @@
-//! A Kubernetes API server for tests: pods, their lists and watches, and what a real one has of surprises.
+//! A Kubernetes API server for tests: pods and services, their lists and watches, and what a real one has of surprises.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::TcpListener;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -33,6 +33,8 @@ pub(crate) struct Asked {
 struct Change {
     version: u64,
     kind: &'static str,
+    /// Such as `pods`.
+    resource: &'static str,
     object: Value,
 }
 
@@ -41,7 +43,8 @@ struct Cluster {
     version: u64,
     /// Whoever asks for changes after an older one is told that it is gone.
     oldest: u64,
-    pods: BTreeMap<String, Value>,
+    /// By resource and name.
+    objects: BTreeMap<(&'static str, String), Value>,
     log: VecDeque<Change>,
     asked: Asked,
 }
@@ -74,7 +77,7 @@ impl Api {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         self.port = listener.local_addr().unwrap().port();
-        let router = Router::new().route("/api/v1/pods", get(pods)).with_state(Arc::clone(&self.shared));
+        let router = Router::new().route("/api/v1/{resource}", get(asked)).with_state(Arc::clone(&self.shared));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -90,26 +93,27 @@ impl Api {
         std::thread::spawn(|| runtime.shutdown_timeout(Duration::from_secs(5))).join().unwrap();
     }
 
-    pub(crate) fn put(&self, pod: Value) {
-        let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
+    pub(crate) fn put(&self, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let resource = if object["kind"] == "Service" { "services" } else { "pods" };
         self.change(|cluster| {
-            let kind = if cluster.pods.contains_key(&name) { "MODIFIED" } else { "ADDED" };
-            let pod = cluster.note(kind, pod);
-            cluster.pods.insert(name, pod);
+            let kind = if cluster.objects.contains_key(&(resource, name.clone())) { "MODIFIED" } else { "ADDED" };
+            let object = cluster.note(kind, resource, object);
+            cluster.objects.insert((resource, name), object);
         });
     }
 
-    pub(crate) fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, resource: &'static str, name: &str) {
         self.change(|cluster| {
-            let pod = cluster.pods.remove(name).unwrap();
-            cluster.note("DELETED", pod);
+            let object = cluster.objects.remove(&(resource, name.to_owned())).unwrap();
+            cluster.note("DELETED", resource, object);
         });
     }
 
     /// Tells all watches how far they are.
     pub(crate) fn bookmark(&self) {
         self.change(|cluster| {
-            drop(cluster.note("BOOKMARK", json!({"kind": "Pod", "apiVersion": "v1", "metadata": {}})))
+            cluster.note("BOOKMARK", "", json!({"kind": "Pod", "apiVersion": "v1", "metadata": {}}));
         });
     }
 
@@ -155,10 +159,10 @@ impl Shared {
 }
 
 impl Cluster {
-    fn note(&mut self, kind: &'static str, mut object: Value) -> Value {
+    fn note(&mut self, kind: &'static str, resource: &'static str, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        self.log.push_back(Change { version: self.version, kind, object: object.clone() });
+        self.log.push_back(Change { version: self.version, kind, resource, object: object.clone() });
         if self.log.len() > LOG_MAX {
             self.oldest = self.log.pop_front().unwrap().version;
         }
@@ -166,7 +170,7 @@ impl Cluster {
     }
 
     /// The line of the next change after `at` that is selected, and where it is; none where there is none yet.
-    fn next(&self, at: &mut u64, node: &str) -> Option<String> {
+    fn next(&self, at: &mut u64, selected: &Selected) -> Option<String> {
         if *at < self.oldest {
             *at = u64::MAX;
             let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
@@ -176,7 +180,7 @@ impl Cluster {
         let first = self.log.partition_point(|change| change.version <= *at);
         for change in self.log.range(first..) {
             *at = change.version;
-            if change.kind == "BOOKMARK" || is_on(&change.object, node) {
+            if change.kind == "BOOKMARK" || selected.has(change.resource, &change.object) {
                 return Some(json!({"type": change.kind, "object": change.object}).to_string() + "\n");
             }
         }
@@ -184,50 +188,64 @@ impl Cluster {
     }
 }
 
-fn is_on(pod: &Value, node: &str) -> bool {
-    pod["spec"]["nodeName"] == node
+/// What a list or watch is of.
+struct Selected {
+    resource: String,
+    /// Pods of this node only.
+    node: Option<String>,
 }
 
-async fn pods(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
+impl Selected {
+    fn has(&self, resource: &str, object: &Value) -> bool {
+        resource == self.resource && self.node.as_ref().is_none_or(|node| object["spec"]["nodeName"] == node.as_str())
+    }
+}
+
+async fn asked(State(shared): State<Arc<Shared>>, Path(resource): Path<String>, uri: Uri) -> Response {
     let query: BTreeMap<_, _> =
         form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let text = |key: &str| query.get(key).cloned().unwrap_or_default();
     let selector = text("fieldSelector");
-    let node = selector.strip_prefix("spec.nodeName=").expect("pods of one node").to_owned();
+    let selected = Selected { resource, node: selector.strip_prefix("spec.nodeName=").map(str::to_owned) };
+    assert_eq!(selected.node.is_some(), selected.resource == "pods", "of pods one node's, of others all: {selector}");
     if query.contains_key("watch") {
         let from = text("resourceVersion").parse().unwrap();
         assert_eq!(text("allowWatchBookmarks"), "true");
         shared.cluster().asked.watches.push(from);
-        return follow(shared, node, from);
+        return follow(shared, selected, from);
     }
-    list(&shared, &selector, &node, &text("continue"), text("limit").parse().unwrap_or(usize::MAX)).into_response()
+    shared.cluster().asked.selector = selector;
+    list(&shared, &selected, &text("continue"), text("limit").parse().unwrap_or(usize::MAX)).into_response()
 }
 
-fn list(shared: &Shared, selector: &str, node: &str, after: &str, limit: usize) -> Json<Value> {
+fn list(shared: &Shared, selected: &Selected, after: &str, limit: usize) -> Json<Value> {
     let mut cluster = shared.cluster();
     cluster.asked.lists += usize::from(after.is_empty());
-    cluster.asked.selector = selector.to_owned();
-    let rest = cluster.pods.iter().filter(|(name, pod)| name.as_str() > after && is_on(pod, node));
-    let mut items: Vec<_> = rest.map(|(_, pod)| pod.clone()).take(limit.saturating_add(1)).collect();
+    let rest = cluster
+        .objects
+        .iter()
+        .filter(|((resource, name), object)| name.as_str() > after && selected.has(resource, object));
+    let mut items: Vec<_> = rest.map(|(_, object)| object.clone()).take(limit.saturating_add(1)).collect();
     let more = items.len() > limit;
     items.truncate(limit);
-    let last = items.last().filter(|_| more).map(|pod| pod["metadata"]["name"].clone());
+    let last = items.last().filter(|_| more).map(|object| object["metadata"]["name"].clone());
     let metadata = json!({"resourceVersion": cluster.version.to_string(), "continue": last});
-    Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}))
+    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items}))
 }
 
 /// Lines as they come, until they are cut.
-fn follow(shared: Arc<Shared>, node: String, from: u64) -> Response {
+fn follow(shared: Arc<Shared>, selected: Selected, from: u64) -> Response {
     let (news, cuts) = (shared.news.subscribe(), shared.cuts.subscribe());
-    let lines = stream::unfold((shared, node, from, news, cuts), async |(shared, node, mut at, mut news, mut cuts)| {
+    let begin = (shared, selected, from, news, cuts);
+    let lines = stream::unfold(begin, async |(shared, selected, mut at, mut news, mut cuts)| {
         loop {
             if at == u64::MAX {
                 return None;
             }
             news.borrow_and_update();
-            let line = shared.cluster().next(&mut at, &node);
+            let line = shared.cluster().next(&mut at, &selected);
             if let Some(line) = line {
-                return Some((Ok::<_, std::convert::Infallible>(line), (shared, node, at, news, cuts)));
+                return Some((Ok::<_, std::convert::Infallible>(line), (shared, selected, at, news, cuts)));
             }
             tokio::select! {
                 _ = news.changed() => {}
@@ -248,5 +266,14 @@ pub(crate) fn pod(node: &str, name: &str, deployment: &str, address: &str) -> Va
         "spec": {"nodeName": node, "containers": [{"name": "main", "image": "main"}]},
         "status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "hostIP": "192.0.2.1",
             "startTime": "2026-11-20T10:00:00Z", "conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+/// A service with addresses of its own, or with `None`.
+pub(crate) fn service(name: &str, addresses: &[&str]) -> Value {
+    json!({
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "shop", "creationTimestamp": "2026-11-20T10:00:00Z"},
+        "spec": {"clusterIP": addresses.first(), "clusterIPs": addresses, "ports": [{"port": 80}]},
     })
 }
