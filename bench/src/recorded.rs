@@ -1,11 +1,11 @@
 //! Events as a node sees them: a thousand edges between named pods, each connection opened, established and closed.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use synscope_abi::event::{Event, EventKind, Verdict};
-use synscope_bus::document::Endpoints;
-use synscope_datapath::names::{Directory, Names};
+use synscope_bus::endpoint::Endpoint;
+use synscope_datapath::names::Names;
 
 /// As many as the kernel's array of them holds.
 pub(crate) const RECORDED: u32 = 4096;
@@ -45,12 +45,16 @@ pub(crate) fn event(number: u32) -> Event {
 
 /// Every pod has a name; the clients live here.
 pub(crate) fn names() -> Names {
-    let workloads = |of: fn(u32) -> Ipv4Addr, count, role: &str| {
-        (0..count).map(|n| (IpAddr::from(of(n)), format!("shop/{role}-{n}"))).collect::<BTreeMap<_, _>>()
+    let mut names = Names::new("node-a", Duration::from_hours(3));
+    let mut claim = |node: &str, of: fn(u32) -> Ipv4Addr, count, role: &str| {
+        for n in 0..count {
+            let endpoint = Endpoint { workload: format!("shop/{role}-{n}"), since_unix_ns: 0 };
+            names.claim(node, of(n).into(), &endpoint, 0);
+        }
     };
-    let mut directory = Directory::new("node-a", Endpoints { workloads: workloads(client, CLIENTS, "client") });
-    directory.set("node-b", Some(Endpoints { workloads: workloads(server, SERVERS, "server") }));
-    directory.names()
+    claim("node-a", client, CLIENTS, "client");
+    claim("node-b", server, SERVERS, "server");
+    names
 }
 
 fn client(number: u32) -> Ipv4Addr {

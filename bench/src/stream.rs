@@ -4,7 +4,6 @@
 //! agent's own counters, at a steady rate.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use synscope_bus::sequence::EventCounter;
 use synscope_bus::subject::{NodeId, Wildcard};
 use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
+use synscope_datapath::names::Directory;
 use synscope_datapath::publish::Publisher;
 use synscope_datapath::questions::{self, Question, Questions};
 use synscope_datapath::settings::Settings;
@@ -218,7 +218,7 @@ impl Service {
         let publisher = PublisherId::begin(NodeId::new(NODE)?);
         let edges = Edges::new(NODE, settings.bucket(), Duration::from_millis(settings.slow_ms));
         let publisher = Publisher::new(&life, &publisher, edges, settings.bucket());
-        let (_tell, names) = tokio::sync::watch::channel(Arc::new(names()));
+        let names = Directory::new(names());
         let (table, tables) = sync_channel(1);
         let (_nobody_wishes, wishes) = tokio::sync::watch::channel(Ok(None));
         let (questions, asked) = questions::open();

@@ -9,7 +9,7 @@ use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_datapath::conntrack;
 use synscope_datapath::kernel::{Kernel, Options, Table};
-use synscope_datapath::names::Names;
+use synscope_datapath::names::Directory;
 
 use crate::floor::{Floor, pin_to_one_cpu};
 use crate::row::{Aim, Row};
@@ -87,7 +87,7 @@ fn half_expired(floor: &Floor, kernel: &mut Kernel) -> Result<Row> {
 /// A page of the list, and who fills the table, beside the kernel's iterator over the map, which hands over every entry,
 /// where the kernel has one.
 fn snapshot(floor: &mut Floor, kernel: &Kernel) -> Result<[Row; 2]> {
-    let (names, iterator) = (Names::default(), floor.iterator()?);
+    let (names, iterator) = (Directory::default(), floor.iterator()?);
     let (mut page, mut top, mut least) = (Vec::new(), Vec::new(), Vec::new());
     let query = ListConntrack { limit: 1000, ..ListConntrack::default() };
     for _round in 0..ROUNDS {

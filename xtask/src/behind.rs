@@ -14,13 +14,14 @@ use crate::vm::suite::{self, Which};
 use crate::vm::{Machine, Release};
 
 /// Packages whose tests load no kernel programs and look at nothing of the machine.
-const ALOOF: [&str; 7] = [
+const ALOOF: [&str; 8] = [
     "synscope-abi",
     "synscope-analyzer",
     "synscope-api",
     "synscope-btf",
     "synscope-bus",
     "synscope-engine",
+    "synscope-kubernetes",
     "synscope-sketch",
 ];
 /// Kernels that the kernel tests run on besides this one: the oldest supported, with all we use, and without tcx. They take

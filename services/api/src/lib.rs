@@ -5,6 +5,7 @@
 pub mod access;
 pub mod app;
 pub mod feed;
+pub mod kubernetes;
 pub mod openapi;
 pub mod problem;
 pub mod query;

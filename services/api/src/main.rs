@@ -11,7 +11,7 @@ use synscope_api::access::serve::serve;
 use synscope_api::access::{Role, tokens};
 use synscope_api::app::App;
 use synscope_api::settings::Settings;
-use synscope_api::{feed, routes};
+use synscope_api::{feed, kubernetes, routes};
 use synscope_bus::command::Answers;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
@@ -70,6 +70,13 @@ async fn run(settings: Settings) -> Result<()> {
     let life = Life::begin("api", name.as_str(), connection.clone())?;
     let app = App::new(life.clone(), name, &settings)?;
     feed::start(&app, Duration::from_secs(settings.kept_seconds));
+    if settings.kubernetes {
+        let life = life.clone();
+        tokio::spawn(async move {
+            let config = synscope_kubernetes::configuration(&life).await;
+            kubernetes::follow(life, config).await;
+        });
+    }
 
     let listener =
         TcpListener::bind(settings.listen).with_context(|| format!("cannot listen on {}", settings.listen))?;

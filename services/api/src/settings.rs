@@ -36,6 +36,8 @@ pub struct Settings {
     pub kept_seconds: u64,
     /// Flow events that a reader of the live stream may be behind before it misses some.
     pub stream_behind: usize,
+    /// Whether names of Kubernetes' services are asked for and told to all nodes.
+    pub kubernetes: bool,
     /// Where NATS is.
     pub nats: Nats,
     /// What is logged.
@@ -57,6 +59,7 @@ impl Default for Settings {
             signals_kept: 20_000,
             kept_seconds: 7200,
             stream_behind: 4096,
+            kubernetes: false,
             nats: Nats::default(),
             log: Log::default(),
         }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
 
@@ -24,7 +23,7 @@ use crate::conntrack::{self, ConntrackError};
 use crate::follow::Wish;
 use crate::interfaces::{Interfaces, Xdp};
 use crate::kernel::{Fill, Kernel, Options};
-use crate::names::Names;
+use crate::names::Directory;
 use crate::publish::Publisher;
 use crate::questions::{Asked, Question};
 use crate::reader::Reader;
@@ -39,8 +38,8 @@ const SCAN: Duration = Duration::from_secs(1);
 pub struct Surroundings {
     /// Where degradations are said.
     pub life: Life,
-    /// Names as they are now.
-    pub names: watch::Receiver<Arc<Names>>,
+    /// Names, as they are learned.
+    pub names: Directory,
     /// Gets the own tables' counters, once per reading of signals.
     pub table: SyncSender<OwnTables>,
     /// What the node is asked to be like.
@@ -207,16 +206,16 @@ impl Agent {
     }
 
     fn answer(&self, question: Question) {
-        let names = self.around.names.borrow().clone();
+        let names = &self.around.names;
         let said = |error: ConntrackError| reasons(&error);
         // Whoever asked and did not wait for the answer does not need it.
         let _not_waited_for = match question {
             Question::Status(answer) => answer.send(self.status()).map_err(drop),
             Question::List(query, answer) => {
-                answer.send(conntrack::list(&self.kernel, &names, &query).map_err(said)).map_err(drop)
+                answer.send(conntrack::list(&self.kernel, names, &query).map_err(said)).map_err(drop)
             }
             Question::Top(query, answer) => {
-                answer.send(conntrack::top(&self.kernel, &names, &query).map_err(said)).map_err(drop)
+                answer.send(conntrack::top(&self.kernel, names, &query).map_err(said)).map_err(drop)
             }
         };
     }
@@ -272,6 +271,7 @@ impl Agent {
             edges_refused,
             foreign_records,
             questions_refused: self.around.asked.refused(),
+            names_refused: self.around.names.read().refused(),
         }
     }
 

@@ -3,17 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use synscope_abi::flow::{Endpoint, Flow, FlowKey};
 use synscope_abi::tcp::State;
 use synscope_bus::command::datapath::{ConntrackEntry, ConntrackPart, ConntrackTop, ListConntrack, TopConntrack};
+use synscope_bus::life::unix_now_ns;
 
+use crate::flow::WallClock;
 use crate::kernel::{Kernel, KernelError};
-use crate::names::Names;
+use crate::names::{Directory, Names, Span};
 
 /// Entries in one answer at most.
 const LIMIT_MAX: usize = 1000;
+/// Pairs of addresses that are named at once: that takes well below a millisecond.
+const NAMED_AT_ONCE: usize = 4096;
 
 /// Why the tables cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -24,13 +29,16 @@ pub enum ConntrackError {
     /// The place to go on from is none that was given out.
     #[error("{0:?} is no place in the table: take `next` of the previous answer")]
     After(String),
+    /// When entries began cannot be told.
+    #[error("the clocks cannot be read")]
+    Clock(#[from] nix::errno::Errno),
     /// What was asked for is no address.
     #[error("{0:?} is no IP address")]
     Address(String),
 }
 
 /// A part of the tables: entries in the order of their keys, so that parts fit together while the table changes.
-pub fn list(kernel: &Kernel, names: &Names, query: &ListConntrack) -> Result<ConntrackPart, ConntrackError> {
+pub fn list(kernel: &Kernel, names: &Directory, query: &ListConntrack) -> Result<ConntrackPart, ConntrackError> {
     let limit = usize::from(query.limit).clamp(1, LIMIT_MAX);
     let after =
         query.after.as_deref().map(|text| text.parse::<u64>().map_err(|_not| ConntrackError::After(text.to_owned())));
@@ -50,12 +58,13 @@ pub fn list(kernel: &Kernel, names: &Names, query: &ListConntrack) -> Result<Con
         }
     })?;
     let next = part.last_key_value().filter(|_| more).map(|(place, _)| place.to_string());
-    let entries = part.into_values().map(|(tuple, flow)| readable(&tuple, &flow, names)).collect();
+    let (clock, names) = (WallClock::read()?, names.read());
+    let entries = part.into_values().map(|(tuple, flow)| readable(&tuple, &flow, &names, clock)).collect();
     Ok(ConntrackPart { entries, next })
 }
 
-/// The edges with the most entries.
-pub fn top(kernel: &Kernel, names: &Names, query: &TopConntrack) -> Result<Vec<ConntrackTop>, ConntrackError> {
+/// The edges with the most entries, by the names that addresses have now.
+pub fn top(kernel: &Kernel, names: &Directory, query: &TopConntrack) -> Result<Vec<ConntrackTop>, ConntrackError> {
     let limit = usize::from(query.limit).clamp(1, LIMIT_MAX);
     // By address first, and never more of them than the tables have entries: names cost more to compare.
     let mut pairs: HashMap<(IpAddr, IpAddr, u16), Share, RandomState> = HashMap::default();
@@ -68,25 +77,30 @@ pub fn top(kernel: &Kernel, names: &Names, query: &TopConntrack) -> Result<Vec<C
     })?;
     // A pair of addresses without names is an edge of its own; those with names may be of one workload.
     let mut top = Vec::with_capacity(pairs.len());
-    let mut of_workloads: HashMap<Edge<'_>, Share, RandomState> = HashMap::default();
-    for ((source, destination, port), share) in pairs {
-        let edge = (Party::of(names, source), Party::of(names, destination), port);
-        if matches!(edge, (Party::Address(_), Party::Address(_), _)) {
-            top.push((edge, share));
-        } else {
-            of_workloads.entry(edge).or_default().add(share);
+    let mut of_workloads: HashMap<Edge, Share, RandomState> = HashMap::default();
+    let mut pairs = pairs.into_iter().peekable();
+    while pairs.peek().is_some() {
+        // The reader of records waits behind who wants to learn names, and who learns them behind this.
+        let names = names.read();
+        for ((source, destination, port), share) in pairs.by_ref().take(NAMED_AT_ONCE) {
+            let edge = (Party::of(&names, source), Party::of(&names, destination), port);
+            if matches!(edge, (Party::Address(_), Party::Address(_), _)) {
+                top.push((edge, share));
+            } else {
+                of_workloads.entry(edge).or_default().add(share);
+            }
         }
     }
     top.extend(of_workloads);
     // Ties go by name, so that one table gives one answer.
-    let rank = |a: &(Edge<'_>, Share), b: &(Edge<'_>, Share)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
+    let rank = |a: &(Edge, Share), b: &(Edge, Share)| b.1.cmp(&a.1).then(a.0.cmp(&b.0));
     if top.len() > limit {
         // Sorting all of them would take longer than reading the table.
         top.select_nth_unstable_by(limit, rank);
         top.truncate(limit);
     }
     top.sort_unstable_by(rank);
-    let line = |((source, destination, destination_port), share): (Edge<'_>, Share)| ConntrackTop {
+    let line = |((source, destination, destination_port), share): (Edge, Share)| ConntrackTop {
         source: source.to_string(),
         destination: destination.to_string(),
         destination_port,
@@ -111,22 +125,22 @@ impl Share {
 }
 
 /// Who opens connections, to whom, and to which port.
-type Edge<'a> = (Party<'a>, Party<'a>, u16);
+type Edge = (Party, Party, u16);
 
 /// One end of an edge.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Party<'a> {
-    Workload(&'a str),
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Party {
+    Workload(Arc<str>),
     Address(IpAddr),
 }
 
-impl<'a> Party<'a> {
-    fn of(names: &'a Names, address: IpAddr) -> Self {
-        names.workload(address).map_or(Self::Address(address), |name| Self::Workload(name))
+impl Party {
+    fn of(names: &Names, address: IpAddr) -> Self {
+        names.workload(address).map_or(Self::Address(address), |name| Self::Workload(Arc::clone(name)))
     }
 }
 
-impl fmt::Display for Party<'_> {
+impl fmt::Display for Party {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Workload(name) => to.write_str(name),
@@ -161,17 +175,20 @@ fn each(kernel: &Kernel, mut see: impl FnMut(u64, &Tuple, &Flow)) -> Result<(), 
     kernel.each_v6(|key, flow| see(place(key), &Tuple::new(key, flow, |address| Ipv6Addr::from(address).into()), flow))
 }
 
-fn readable(tuple: &Tuple, flow: &Flow, names: &Names) -> ConntrackEntry {
+fn readable(tuple: &Tuple, flow: &Flow, names: &Names, clock: WallClock) -> ConntrackEntry {
     let Tuple { protocol, source, source_port, destination, destination_port } = *tuple;
+    let began_unix_ns = clock.unix_ns(flow.syn_ns).unwrap_or_else(unix_now_ns);
+    let ends = names.ends(source, destination, began_unix_ns);
+    let workload = |end: Option<&Span>| end.map(|span| span.workload().to_string());
     let measured = flow.syn_ns != 0 && flow.syn_ack_ns != 0;
     ConntrackEntry {
         protocol,
         source: source.to_string(),
         source_port,
-        source_workload: names.workload(source).map(ToString::to_string),
+        source_workload: workload(ends.client),
         destination: destination.to_string(),
         destination_port,
-        destination_workload: names.workload(destination).map(ToString::to_string),
+        destination_workload: workload(ends.server),
         state: State::from_number(flow.state).map_or("unknown", State::name).to_owned(),
         packets_forward: flow.packets[0],
         packets_reverse: flow.packets[1],

@@ -14,7 +14,7 @@ use synscope_bus::message::flow::Vantage;
 use synscope_bus::subject::Shard;
 
 use crate::flow::{self, WallClock};
-use crate::names::Names;
+use crate::names::{Names, Span};
 
 /// Edges in one bucket at most.
 const EDGES_MAX: usize = 20_000;
@@ -29,6 +29,8 @@ struct Key {
     port: u16,
     vantage: Vantage,
     start_unix_ns: u64,
+    /// Which of its names each address had: one that is given to another pod within a bucket is another edge's from then on.
+    names: [u64; 2],
 }
 
 /// What came since the last time.
@@ -79,14 +81,15 @@ impl Edges {
     pub fn take(&mut self, record: &Event, names: &Names, clock: WallClock) {
         let Some(handshake) = handshake(record) else { return };
         let Some((client, server)) = flow::addresses(record) else { return };
-        let first_ns = if record.syn_ns == 0 { record.at_ns } else { record.syn_ns };
-        let at_unix_ns = clock.offset_ns.saturating_add(first_ns);
+        let at_unix_ns = clock.offset_ns.saturating_add(flow::began_ns(record));
+        let ends = names.ends(client, server, at_unix_ns);
         let key = Key {
             client,
             server,
             port: u16::from_be_bytes(record.server_port),
-            vantage: names.vantage(client, server),
+            vantage: ends.vantage(),
             start_unix_ns: at_unix_ns - at_unix_ns % self.bucket_ns,
+            names: ends.generation(),
         };
         let full = self.open.len() >= EDGES_MAX;
         let bucket = match self.open.get_mut(&key) {
@@ -95,9 +98,8 @@ impl Edges {
                 self.refused += 1;
                 return;
             }
-            // The name that the address has now is kept, whatever comes to live there later.
             None => self.open.entry(key).or_insert_with(|| EdgeBucket {
-                edge: format!("{}->{}:{}", names.label(client), names.label(server), key.port),
+                edge: format!("{}->{}:{}", label(ends.client, client), label(ends.server, server), key.port),
                 vantage: key.vantage,
                 start_unix_ns: key.start_unix_ns,
                 length_ns: self.bucket_ns,
@@ -157,6 +159,11 @@ impl Edges {
     }
 }
 
+/// The workload, or the address where it had no name.
+fn label(end: Option<&Span>, address: IpAddr) -> String {
+    end.map_or_else(|| address.to_string(), |span| span.workload().to_string())
+}
+
 /// Each handshake ends in one of these records; a refused SYN adds one of its own each time.
 fn handshake(record: &Event) -> Option<Handshake> {
     let retries = u64::from(record.syn_retries);
@@ -198,12 +205,11 @@ const fn is_shaking_hands(record: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use synscope_abi::tcp::{RST, SYN};
-    use synscope_bus::document::Endpoints;
+    use synscope_bus::endpoint::Endpoint;
     use synscope_bus::envelope::{self, PublisherId};
     use synscope_bus::subject::{EDGE_SHARDS, NodeId};
 
     use super::*;
-    use crate::names::Directory;
 
     const MS: u64 = 1_000_000;
     const CLOCK: WallClock = WallClock { offset_ns: 1_700_000_000_000_000_000 };
@@ -230,9 +236,16 @@ mod tests {
     }
 
     fn names() -> Names {
-        let own = [("10.0.0.1", "order"), ("10.0.0.2", "order"), ("10.0.0.9", "inventory")];
-        let workloads = own.map(|(address, name)| (address.parse().unwrap(), name.to_owned())).into();
-        Directory::new("a", Endpoints { workloads }).names()
+        let mut names = Names::new("a", Duration::from_hours(3));
+        for (last, name) in [(1, "order"), (2, "order"), (9, "inventory")] {
+            claim(&mut names, last, name, 0);
+        }
+        names
+    }
+
+    fn claim(names: &mut Names, last: u8, workload: &str, now_unix_ns: u64) {
+        let endpoint = Endpoint { workload: workload.to_owned(), since_unix_ns: 0 };
+        names.claim("a", [10, 0, 0, last].into(), &endpoint, now_unix_ns);
     }
 
     #[test]
@@ -253,6 +266,20 @@ mod tests {
         assert_eq!(first.start_unix_ns, CLOCK.offset_ns);
         assert_eq!((later.n, later.unmeasured), (0, 1), "without a SYN it is counted where it was seen");
         assert!(edges.flush().is_empty());
+    }
+
+    #[test]
+    fn an_address_given_to_another_pod_within_a_bucket_is_two_edges() {
+        let mut edges = Edges::new("a", Duration::from_secs(10), Duration::from_millis(100));
+        let mut names = names();
+        edges.take(&record(EventKind::Established, 1, 5_000, 5_001), &names, CLOCK);
+        claim(&mut names, 1, "billing", CLOCK.offset_ns + 6_000 * MS);
+        edges.take(&record(EventKind::Established, 1, 7_000, 7_001), &names, CLOCK);
+        edges.take(&record(EventKind::Established, 1, 5_500, 7_002), &names, CLOCK);
+        let buckets = edges.flush().into_iter().flat_map(|(_, batch)| batch.buckets);
+        let mut counted: Vec<_> = buckets.map(|bucket| (bucket.edge, bucket.n)).collect();
+        counted.sort();
+        assert_eq!(counted, [("billing->inventory:80".to_owned(), 1), ("order->inventory:80".to_owned(), 2)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use synscope_abi::event::{Event, EventKind, Reason, Verdict};
 use synscope_abi::flow::Endpoint;
 use synscope_bus::message::flow::{self, FlowEvent, FlowKind};
 
-use crate::names::Names;
+use crate::names::{Names, Span};
 
 /// The difference between the two clocks of this node, so that a kernel stamp becomes a time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,17 +52,28 @@ pub enum RecordError {
     Family(u8),
 }
 
-/// The flow event that a record tells of, with the names that its addresses have now.
+/// When a record's connection began as far as it was seen, `CLOCK_MONOTONIC` ns: by its first SYN.
+pub const fn began_ns(record: &Event) -> u64 {
+    match *record {
+        Event { syn_ns: 1.., .. } => record.syn_ns,
+        Event { syn_ack_ns: 1.., .. } => record.syn_ack_ns,
+        Event { established_ns: 1.., .. } => record.established_ns,
+        _ => record.at_ns,
+    }
+}
+
+/// The flow event that a record tells of, with the names that its addresses had when it began.
 pub fn event(record: &Event, names: &Names, clock: WallClock) -> Result<FlowEvent, RecordError> {
     let kind = EventKind::from_number(record.kind).ok_or(RecordError::Kind(record.kind))?;
     let verdict = Verdict::from_number(record.verdict).ok_or(RecordError::Verdict(record.verdict))?;
     let reason = Reason::from_number(record.reason).ok_or(RecordError::Reason(record.reason))?;
     let (client, server) = (address(record, Endpoint::A)?, address(record, Endpoint::B)?);
-    let workload = |address| names.workload(address).map(std::string::ToString::to_string);
+    let ends = names.ends(client, server, clock.offset_ns.saturating_add(began_ns(record)));
+    let workload = |end: Option<&Span>| end.map(|span| span.workload().to_string());
     Ok(FlowEvent {
         kind: kind_on_the_wire(kind),
         time_unix_ns: clock.offset_ns.saturating_add(record.at_ns),
-        vantage: names.vantage(client, server),
+        vantage: ends.vantage(),
         verdict: match verdict {
             Verdict::Forwarded => flow::Verdict::Forwarded,
             Verdict::Dropped => flow::Verdict::Dropped,
@@ -84,8 +95,8 @@ pub fn event(record: &Event, names: &Names, clock: WallClock) -> Result<FlowEven
         packets_reverse: record.packets[1],
         bytes_forward: record.bytes[0],
         bytes_reverse: record.bytes[1],
-        source_workload: workload(client),
-        destination_workload: workload(server),
+        source_workload: workload(ends.client),
+        destination_workload: workload(ends.server),
     })
 }
 
@@ -128,6 +139,10 @@ const fn kind_on_the_wire(kind: EventKind) -> FlowKind {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use synscope_bus::endpoint::Endpoint;
+
     use super::*;
 
     fn record() -> Event {
@@ -171,6 +186,30 @@ mod tests {
         let event = event(&Event { syn_ns: 0, ..record() }, &Names::default(), CLOCK).unwrap();
         assert_eq!((event.server_latency_ns, event.first_syn_unix_ns, event.initial_sequence), (None, None, None));
         assert_eq!(event.client_latency_ns, Some(1_000));
+    }
+
+    /// The first SYN's time decides, however late the record comes.
+    #[test]
+    fn a_flow_keeps_the_names_that_its_addresses_had_when_it_began() {
+        let mut names = Names::new("node-a", Duration::from_secs(1));
+        let [client, server] = [1, 2].map(|last| IpAddr::from([10, 9, 0, last]));
+        let endpoint = |workload: &str, since_unix_ns| Endpoint { workload: workload.into(), since_unix_ns };
+        names.claim("node-a", client, &endpoint("old", 0), 1_000_000);
+        names.claim("node-b", server, &endpoint("inventory", 0), 1_000_000);
+        names.release("node-a", client, 1_002_000);
+        names.claim("node-b", client, &endpoint("new", 1_003_000), 1_003_500);
+        let called = |record: &Event| {
+            let event = event(record, &names, CLOCK).unwrap();
+            (event.source_workload, event.destination_workload.unwrap(), event.vantage)
+        };
+        let inventory = || "inventory".to_owned();
+        assert_eq!(called(&record()), (Some("old".into()), inventory(), flow::Vantage::Client));
+        let between = Event { syn_ns: 2_500, ..record() };
+        assert_eq!(called(&between), (None, inventory(), flow::Vantage::Transit));
+        let later = Event { syn_ns: 3_000, ..record() };
+        assert_eq!(called(&later), (Some("new".into()), inventory(), flow::Vantage::Transit));
+        let unseen = Event { syn_ns: 0, syn_ack_ns: 0, established_ns: 0, ..record() };
+        assert_eq!(called(&unseen).0.as_deref(), Some("new"), "all that is known of it is the record's own time");
     }
 
     #[test]

@@ -10,7 +10,6 @@ use clap::{Parser, Subcommand};
 use synscope_bus::command::Answers;
 use synscope_bus::command::datapath::{GetStatus, ListConntrack, TopConntrack};
 use synscope_bus::connection::Connection;
-use synscope_bus::document::Endpoints;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::outbox::Outbox;
@@ -19,11 +18,13 @@ use synscope_bus::subject::Subject;
 use synscope_bus::{configuration, telemetry};
 use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
+use synscope_datapath::names::{Directory, Names};
+use synscope_datapath::own::{Own, Workloads};
 use synscope_datapath::publish::Publisher;
 use synscope_datapath::questions::{self, Question};
 use synscope_datapath::settings::Settings;
 use synscope_datapath::signals::report;
-use synscope_datapath::{follow, uninstall};
+use synscope_datapath::{follow, kubernetes, uninstall};
 
 /// What the signals' outbox may hold while NATS is away.
 const SIGNAL_BYTES: usize = 16 << 20;
@@ -61,13 +62,21 @@ async fn main() -> Result<()> {
 
 async fn run(settings: Settings) -> Result<()> {
     let node = settings.node_id()?;
-    let own = read_endpoints(settings.endpoints.as_deref())?;
+    let workloads = read_workloads(settings.endpoints.as_deref())?;
     let connection = Connection::start(&settings.nats, &Identity::Datapath(node.clone()).to_string()).await?;
     let life = Life::begin("datapath", node.as_str(), connection.clone())?;
 
     let (questions, asked) = questions::open();
     let (table, tables) = sync_channel(1);
-    let (names, wishes) = (follow::names(&life, own), follow::desired(&life));
+    let names = Directory::new(Names::new(node.as_str(), settings.names_kept()));
+    let own = Own::new(node.clone(), names.clone(), workloads);
+    follow::names(&life, &own);
+    match settings.kubernetes_node()? {
+        Some(node) => drop(tokio::spawn(kubernetes::follow(life.clone(), own, node))),
+        // The file is all there is to know.
+        None => own.complete(|_| false),
+    }
+    let wishes = follow::desired(&life);
 
     let publisher = PublisherId::begin(node.clone());
     let signals = Outbox::new(&Subject::Signal(node), publisher.clone(), SIGNAL_BYTES);
@@ -111,7 +120,7 @@ fn start(name: &str, work: impl FnOnce() -> Result<()> + Send + 'static) -> Resu
     thread::Builder::new().name(name.to_owned()).spawn(work).context("cannot start a thread")
 }
 
-fn read_endpoints(file: Option<&Path>) -> Result<Endpoints> {
-    let Some(file) = file else { return Ok(Endpoints::default()) };
+fn read_workloads(file: Option<&Path>) -> Result<Workloads> {
+    let Some(file) = file else { return Ok(Workloads::default()) };
     configuration::load_document(file).with_context(|| format!("endpoints {}", file.display()))
 }

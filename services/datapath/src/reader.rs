@@ -10,12 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use aya::maps::{MapData, RingBuf};
 use synscope_abi::counter::Counter;
-use tokio::sync::watch;
 
 use crate::events::drain;
 use crate::flow::WallClock;
 use crate::kernel::{Counts, Kernel};
-use crate::names::Names;
+use crate::names::Directory;
 use crate::publish::Publisher;
 
 /// Longest wait of a record in the ring.
@@ -38,7 +37,7 @@ pub struct Reader {
 
 impl Reader {
     /// Takes the ring and starts.
-    pub fn start(kernel: &mut Kernel, publisher: Publisher, names: watch::Receiver<Arc<Names>>) -> Result<Self> {
+    pub fn start(kernel: &mut Kernel, publisher: Publisher, names: Directory) -> Result<Self> {
         let told = Arc::new(Told::default());
         let (stop, stopped) = sync_channel(0);
         let reading = Reading {
@@ -74,7 +73,7 @@ struct Reading {
     ring: RingBuf<MapData>,
     counts: Counts,
     publisher: Publisher,
-    names: watch::Receiver<Arc<Names>>,
+    names: Directory,
     told: Arc<Told>,
     foreign: u64,
 }
@@ -90,10 +89,11 @@ impl Reading {
     }
 
     fn drain(&mut self) -> Result<()> {
-        let names = self.names.borrow().clone();
         let clock = WallClock::read().context("the clocks")?;
         let publisher = &mut self.publisher;
+        let names = self.names.read();
         let drained = drain(&mut self.ring, |record| publisher.take(record, &names, clock));
+        drop(names);
         self.foreign += drained.foreign;
         publisher.tick(Instant::now(), self.counts.get(Counter::EventsLost)?);
         let (edges_refused, not_understood) = publisher.counts();

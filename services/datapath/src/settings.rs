@@ -16,6 +16,9 @@ use crate::kernel::{Mode, OnFull};
 /// Length of a bucket at a time scale of 1.
 const BUCKET: Duration = Duration::from_secs(10);
 
+/// How long a record may wait on its way from the sweep to its message.
+const RECORD_WAIT: Duration = Duration::from_secs(10);
+
 /// What the programs may do to packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +53,16 @@ impl Default for TimeoutSettings {
         let Timeouts { handshake, established, closing, closed, other, pending } = Timeouts::SECONDS;
         Self { handshake, established, closing, closed, other, pending }
     }
+}
+
+/// Where this node's pods get their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KubernetesSettings {
+    /// Whether they are asked for.
+    pub enabled: bool,
+    /// What Kubernetes calls this node; empty where that is `node` itself. It may have dots.
+    pub node: String,
 }
 
 /// The configuration as it is written.
@@ -90,6 +103,8 @@ pub struct Settings {
     pub time_scale: f64,
     /// File with the workloads on this node; see `docs/operations.md`. None: only what others tell.
     pub endpoints: Option<PathBuf>,
+    /// Where this node's pods get their names.
+    pub kubernetes: KubernetesSettings,
     /// Where NATS is.
     pub nats: Nats,
     /// What is logged.
@@ -116,6 +131,7 @@ impl Default for Settings {
             slow_ms: 100,
             time_scale: 1.0,
             endpoints: None,
+            kubernetes: KubernetesSettings::default(),
             nats: Nats::default(),
             log: Log::default(),
         }
@@ -156,6 +172,16 @@ impl Settings {
         Ok(configuration::node_id(&self.node)?)
     }
 
+    /// What Kubernetes calls this node; none where it is not asked.
+    pub fn kubernetes_node(&self) -> Result<Option<String>, SettingsError> {
+        let KubernetesSettings { enabled, node } = &self.kubernetes;
+        Ok(match (enabled, node.as_str()) {
+            (false, _) => None,
+            (true, "") => Some(self.node_id()?.to_string()),
+            (true, node) => Some(node.to_owned()),
+        })
+    }
+
     /// The patterns of interface names.
     pub fn interface_patterns(&self) -> Result<Vec<Pattern>, SettingsError> {
         patterns("interfaces", &self.interfaces)
@@ -185,6 +211,14 @@ impl Settings {
     /// Length of a bucket.
     pub fn bucket(&self) -> Duration {
         BUCKET.div_f64(self.time_scale)
+    }
+
+    /// For how long records may ask for a name that an address had: an entry that nothing ends stays until its time-out
+    /// and the sweep after it, and its record then waits for its batch.
+    pub fn names_kept(&self) -> Duration {
+        let TimeoutSettings { handshake, established, closing, closed, other, pending } = self.timeouts;
+        let longest = [handshake, established, closing, closed, other, pending].into_iter().max().unwrap_or(0);
+        Duration::from_secs(longest) + Duration::from_millis(self.sweep_ms) + RECORD_WAIT
     }
 
     /// Checks what the types cannot say.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use synscope_bus::connection::Connection;
-use synscope_bus::document::{DocumentError, Documents, Endpoints};
+use synscope_bus::document::{DocumentError, Documents};
+use synscope_bus::endpoint::Endpoint;
 use synscope_bus::permissions::Identity;
 use tokio::time::timeout;
 
@@ -54,8 +55,14 @@ fn from_interfaces(settings: &Settings) -> Result<Removed> {
 /// Removes what the agent itself wrote. What the node is asked to be like is the operator's.
 async fn from_nats(connection: &Connection, node: &str) -> Result<(), DocumentError> {
     connection.connected().await;
-    match Documents::<Endpoints>::existing(connection).await? {
-        Some(endpoints) => endpoints.delete(node).await,
+    match Documents::<Endpoint>::existing(connection).await? {
+        Some(endpoints) => {
+            let below = format!("{node}.");
+            for key in endpoints.keys().await?.iter().filter(|key| key.starts_with(&below)) {
+                endpoints.delete(key).await?;
+            }
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -23,7 +23,8 @@ use netns::within;
 use nix::sys::signal::Signal;
 use synscope_bus::command::datapath::{ListConntrack, TopConntrack};
 use synscope_bus::command::{ask, ask_health};
-use synscope_bus::document::{Documents, Endpoints};
+use synscope_bus::document::Documents;
+use synscope_bus::endpoint::Endpoint;
 use synscope_bus::inbox::Inbox;
 use synscope_bus::message::Message;
 use synscope_bus::message::edge::{EdgeBatch, EdgeBucket};
@@ -101,8 +102,13 @@ async fn a_connection_becomes_an_edge_a_flow_and_an_entry_though_nats_comes_late
     assert_eq!((entry.state.as_str(), entry.destination.as_str()), ("fin_wait", "10.9.0.2"));
     let top = ask(&connection, NODE, &TopConntrack { limit: 1 }).await.unwrap();
     assert_eq!((top[0].source.as_str(), top[0].entries), ("shop/order", 1));
-    let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap().get(NODE).await.unwrap();
-    assert!(endpoints.is_some(), "the others are told who lives here");
+    let endpoints = Documents::<Endpoint>::open(&connection).await.unwrap();
+    let (told, _revision) = endpoints.get(&format!("{NODE}.10-9-0-1")).await.unwrap().unwrap();
+    assert_eq!(
+        told,
+        Endpoint { workload: "shop/order".into(), since_unix_ns: 0 },
+        "the others are told who lives here"
+    );
     assert!(status(&connection).await.sweep_cost_ns.is_some());
     let hooks = status(&connection).await.hooks;
     assert!(hooks.len() == 2 && hooks.iter().all(|hook| hook.attached), "{hooks:?}");

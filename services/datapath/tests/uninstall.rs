@@ -11,7 +11,8 @@ mod netns;
 use agent::{Agent, NODE, ready, until};
 use async_nats::jetstream;
 use futures::TryStreamExt;
-use synscope_bus::document::{Desired, Documents, Endpoints};
+use synscope_bus::document::{Desired, Documents};
+use synscope_bus::endpoint::Endpoint;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_agent_wrote_goes_and_what_the_operator_wrote_stays() {
@@ -20,15 +21,17 @@ async fn what_the_agent_wrote_goes_and_what_the_operator_wrote_stays() {
     let wish = Desired { conntrack_entries: Some(1000) };
     let desired = Documents::<Desired>::open(&connection).await.unwrap();
     desired.put(NODE, &wish).await.unwrap();
-    let endpoints = Documents::<Endpoints>::open(&connection).await.unwrap();
+    let endpoints = Documents::<Endpoint>::open(&connection).await.unwrap();
+    let others = format!("{NODE}-2.10-9-0-1");
+    endpoints.put(&others, &Endpoint::default()).await.unwrap();
     agent.start();
     ready(&connection).await;
-    let told = async || endpoints.get(NODE).await.unwrap();
+    let told = async || endpoints.get(&format!("{NODE}.10-9-0-1")).await.unwrap();
     until("it tells who lives here", told, Option::is_some).await;
     agent.terminate();
     assert!(agent.command().arg("uninstall").status().unwrap().success());
     assert!(!agent.pins.exists());
-    assert_eq!(endpoints.get(NODE).await.unwrap(), None);
+    assert_eq!(endpoints.keys().await.unwrap(), [others]);
     assert_eq!(desired.get(NODE).await.unwrap().unwrap().0, wish);
 }
 

@@ -183,7 +183,6 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::document::Endpoints;
     use crate::labels::Labels;
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -229,11 +228,11 @@ mod tests {
         let load = |text: &str| {
             let mut file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            load_document::<Endpoints>(file.path())
+            load_document::<Sample>(file.path())
         };
-        assert_eq!(load("[workloads]\n'10.0.0.1' = 'a'").unwrap().workloads.len(), 1);
-        let error = load("[worklods]\n'10.0.0.1' = 'a'").unwrap_err();
-        assert_eq!(error.to_string(), r#"configuration key "worklods" is unknown; did you mean "workloads"?"#);
+        assert_eq!(load("[names]\n'10.0.0.1' = 'a'").unwrap().names.len(), 1);
+        let error = load("[nmaes]\n'10.0.0.1' = 'a'").unwrap_err();
+        assert_eq!(error.to_string(), r#"configuration key "nmaes" is unknown; did you mean "names"?"#);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! Documents in key-value buckets: JSON, so that `nats kv get` and `nats kv put` read and write them too.
 
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind, KeyValueError};
 use async_nats::jetstream::{self, ErrorCode, kv};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use time::OffsetDateTime;
@@ -47,18 +46,6 @@ impl Document for Desired {
     fn every_key() -> Option<Self> {
         Some(Self::default())
     }
-}
-
-/// Who lives on a node: key is the node.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Endpoints {
-    /// Workload by address, such as `shop/order` by `10.0.1.2`.
-    pub workloads: BTreeMap<std::net::IpAddr, String>,
-}
-
-impl Document for Endpoints {
-    const BUCKET: Bucket = Bucket::Endpoints;
 }
 
 impl Document for Incident {
@@ -163,13 +150,17 @@ impl<D: Document> Documents<D> {
         }
     }
 
+    /// The keys of all documents that are there.
+    pub async fn keys(&self) -> Result<Vec<String>, DocumentError> {
+        let unread = |source: Box<dyn std::error::Error + Send + Sync>| DocumentError::List { source };
+        let keys = self.store.keys().await.map_err(|error| unread(error.into()))?;
+        keys.try_collect().await.map_err(|error| unread(error.into()))
+    }
+
     /// All documents that are there, by key. One that is not valid is logged and left out.
     pub async fn all(&self) -> Result<Vec<(String, D)>, DocumentError> {
-        let unread = |source: Box<dyn std::error::Error + Send + Sync>| DocumentError::List { source };
-        let mut keys = self.store.keys().await.map_err(|error| unread(error.into()))?;
         let mut all = Vec::new();
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(|error| unread(error.into()))?;
+        for key in self.keys().await? {
             match self.get(&key).await {
                 Ok(Some((document, _revision))) => all.push((key, document)),
                 Ok(None) => {}

@@ -93,6 +93,7 @@ impl Identity {
                 }
                 may.read_bucket(Bucket::Desired, node.as_str());
                 may.read_bucket(Bucket::Endpoints, ">");
+                may.read_bucket(Bucket::Services, ">");
                 may.write_bucket(Bucket::Endpoints, &format!("{node}.>"));
             }
             Self::Tracer(node) => may.publish.push(format!("synscope.trace.*.{node}")),
@@ -124,6 +125,7 @@ impl Identity {
                     may.read_bucket(bucket, ">");
                 }
                 may.write_bucket(Bucket::Desired, ">");
+                may.write_bucket(Bucket::Services, ">");
             }
             Self::Subscriber => {
                 may.subscribe.extend(EVENTS.iter().map(ToString::to_string));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, Context, context, kv, stream};
 
 use crate::connection::Connection;
+use crate::endpoint::ENDPOINT_AGE;
 use crate::reasons::reasons;
 use crate::subject::{Subject, Wildcard};
 
@@ -142,15 +143,17 @@ async fn make_all(connection: &Connection) -> Result<(), StreamError> {
 pub enum Bucket {
     /// Desired state; one document per node.
     Desired,
-    /// Which address is which workload; one document per node.
+    /// Which address is which workload; one document per node and address.
     Endpoints,
     /// Incidents; one document each.
     Incidents,
+    /// Which addresses are which service's; one document per service.
+    Services,
 }
 
 impl Bucket {
     /// All buckets.
-    pub const ALL: [Self; 3] = [Self::Desired, Self::Endpoints, Self::Incidents];
+    pub const ALL: [Self; 4] = [Self::Desired, Self::Endpoints, Self::Incidents, Self::Services];
 
     /// The bucket's name.
     pub const fn name(self) -> &'static str {
@@ -158,16 +161,19 @@ impl Bucket {
             Self::Desired => "synscope-desired",
             Self::Endpoints => "synscope-endpoints",
             Self::Incidents => "synscope-incidents",
+            Self::Services => "synscope-services",
         }
     }
 
-    /// How much it keeps.
+    /// How much it keeps, and how long where documents are told again and again.
     pub fn config(self) -> kv::Config {
-        let (history, max_bytes) = match self {
-            Self::Desired => (16, GIB / 64),
-            Self::Endpoints | Self::Incidents => (1, GIB / 4),
+        let (history, max_bytes, max_age) = match self {
+            Self::Desired => (16, GIB / 64, Duration::ZERO),
+            Self::Endpoints => (1, GIB / 4, ENDPOINT_AGE),
+            Self::Incidents => (1, GIB / 4, Duration::ZERO),
+            Self::Services => (1, GIB / 16, Duration::ZERO),
         };
-        kv::Config { bucket: self.name().into(), history, max_bytes, ..kv::Config::default() }
+        kv::Config { bucket: self.name().into(), history, max_bytes, max_age, ..kv::Config::default() }
     }
 
     /// The bucket, made if it is not there.

@@ -15,7 +15,8 @@ use synscope_bus::{
         StartProbe, StartScript, Started, StopTrace, Suggestion, Terms, TraceResults, TraceSource, TraceStatus,
         TypeText,
     },
-    document::{Desired, Endpoints},
+    document::Desired,
+    endpoint::Endpoint,
     life::Health,
     message::{
         Message,
@@ -29,6 +30,7 @@ use synscope_bus::{
         signal::{Conntrack, MapFill, NodeSignals, Observed, Softnet},
         trace::{Ending, Limit, Line, TraceBatch, TraceLosses, TraceState},
     },
+    service::Service,
     sketch::Sketch,
     snapshot::{Each, Entry, Held, Histogram, Map, Mean, Number, Series, Snapshot, Value as MapValue},
 };
@@ -300,6 +302,7 @@ fn status() -> Status {
         edges_refused: 1,
         foreign_records: 2,
         questions_refused: 3,
+        names_refused: 4,
     }
 }
 
@@ -528,8 +531,10 @@ fn an_older_datapaths_status_is_understood() {
 fn documents_are_pinned() {
     let desired = Desired { conntrack_entries: Some(8192) };
     pin_json("document-desired", &desired);
-    let workloads = BTreeMap::from([("10.0.1.2".parse().unwrap(), "shop/order".into())]);
-    pin_json("document-endpoints", &Endpoints { workloads });
+    pin_json("document-endpoint", &Endpoint { workload: "shop/order".into(), since_unix_ns: TIME });
+    let addresses = vec!["10.96.0.1".parse().unwrap(), "fd96::1".parse().unwrap()];
+    pin_json("document-service", &Service { addresses, since_unix_ns: TIME });
+    assert_eq!(Service::label("shop.order").as_deref(), Some("service/shop/order"));
     assert_eq!(serde_json::from_str::<Desired>("{}").unwrap(), Desired::default());
-    assert_eq!(serde_json::from_str::<Endpoints>(r#"{"from_the_future": 1}"#).unwrap(), Endpoints::default());
+    assert_eq!(serde_json::from_str::<Endpoint>(r#"{"from_the_future": 1}"#).unwrap(), Endpoint::default());
 }

@@ -1,5 +1,6 @@
 //! What a real nats-server refuses, with the configuration that is made for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::disallowed_methods, reason = "what may be published is what is tested")]
 
 #[path = "../../bus/tests/nats/mod.rs"]
 mod nats;
@@ -223,12 +224,12 @@ async fn what_a_consumer_delivers_is_neither_a_question_nor_an_event() {
     let forged = StopTrace { trace: "t-forged".into() };
     bucket.put("node-a.x", rmp_serde::to_vec_named(&forged).unwrap().into()).await.unwrap();
     let to = CommandSubject { service: "tracer", node: node("node-b"), verb: StopTrace::VERB };
-    let make = format!(
+    let consumer = format!(
         r#"{{"stream_name":"KV_synscope-endpoints","config":{{"name":"c","deliver_subject":"{to}","deliver_group":"q",
         "deliver_policy":"all","ack_policy":"explicit","filter_subject":"$KV.synscope-endpoints.>"}}}}"#
     );
     let subject = "$JS.API.CONSUMER.CREATE.KV_synscope-endpoints.c.$KV.synscope-endpoints.>";
-    let made = timeout(DEADLINE, datapath.request(subject, make.into())).await.unwrap().unwrap();
+    let made = timeout(DEADLINE, datapath.request(subject, consumer.into())).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&made.payload).contains("push_bound"), "this server does not do that: {made:?}");
     // It has been delivered once the server tells so.
     let info = "$JS.API.CONSUMER.INFO.KV_synscope-endpoints.c";

@@ -80,6 +80,8 @@ pub struct Status {
     pub foreign_records: u64,
     /// Questions that found too many waiting before them, and were refused.
     pub questions_refused: u64,
+    /// Names that there was no room for, and former names forgotten before late events could ask for them.
+    pub names_refused: u64,
 }
 
 /// A part of a connection table, in no order.

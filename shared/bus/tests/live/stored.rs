@@ -334,11 +334,15 @@ async fn streams_and_buckets_have_their_limits() {
         assert_eq!(made.discard, jetstream::stream::DiscardPolicy::Old);
         assert_eq!(made.storage, jetstream::stream::StorageType::File);
     }
-    for (bucket, history, max_bytes) in
-        [(Bucket::Desired, 16, 16 << 20), (Bucket::Endpoints, 1, 256 << 20), (Bucket::Incidents, 1, 256 << 20)]
-    {
+    for (bucket, history, max_bytes, max_age) in [
+        (Bucket::Desired, 16, 16 << 20, Duration::ZERO),
+        (Bucket::Endpoints, 1, 256 << 20, hours(6)),
+        (Bucket::Incidents, 1, 256 << 20, Duration::ZERO),
+        (Bucket::Services, 1, 64 << 20, Duration::ZERO),
+    ] {
         let made = bucket.ensure(&jetstream).await.unwrap().stream.get_info().await.unwrap().config;
         assert_eq!((made.max_messages_per_subject, made.max_bytes), (history, max_bytes), "{}", bucket.name());
+        assert_eq!(made.max_age, max_age, "{}", bucket.name());
     }
 
     // Limits of the operator's own stay.
