@@ -180,6 +180,13 @@ impl Cluster {
         }
     }
 
+    /// What NATS refused, in its own words. Nodes try to make buckets before they find them made, which is refused, too.
+    pub(crate) fn refused(&self) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.folder.path().join("nats-server.log"))?;
+        let is_unforeseen = |line: &&str| line.contains("Violation") && !line.contains("\"$JS.API.INFO\"");
+        Ok(log.lines().filter(is_unforeseen).map(str::to_owned).collect())
+    }
+
     fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
     }

@@ -123,6 +123,8 @@ fn advice_only(stage: &mut Stage, report: &mut Report) -> Result<()> {
 
 /// What can be compared only when every event has arrived. Of a killed program's events some have not.
 pub(crate) fn afterwards(scenario: &Scenario, stage: &Stage, killed: bool, report: &mut Report) -> Result<()> {
+    let refused = stage.cluster.refused()?;
+    report.check(Check::equal("what NATS refused", "nothing", refused.first().map_or("nothing", String::as_str)));
     let Some(expected) = scenario.expected else { return Ok(()) };
     if expected.loss {
         steps(stage, killed, report);

@@ -91,9 +91,9 @@ impl Identity {
                 for stream in MEASURED {
                     may.find(stream.name());
                 }
-                may.read_bucket(Bucket::Desired, node.as_str());
-                may.read_bucket(Bucket::Endpoints, ">");
-                may.read_bucket(Bucket::Services, ">");
+                may.read_bucket(Bucket::Desired);
+                may.read_bucket(Bucket::Endpoints);
+                may.read_bucket(Bucket::Services);
                 may.write_bucket(Bucket::Endpoints, &format!("{node}.>"));
             }
             Self::Tracer(node) => may.publish.push(format!("synscope.trace.*.{node}")),
@@ -103,9 +103,9 @@ impl Identity {
                 for stream in MEASURED {
                     may.read_stream(stream);
                 }
-                may.read_bucket(Bucket::Incidents, ">");
+                may.read_bucket(Bucket::Incidents);
                 may.write_bucket(Bucket::Incidents, ">");
-                may.read_bucket(Bucket::Desired, ">");
+                may.read_bucket(Bucket::Desired);
                 // Curated probes only: who may start scripts is told by the API's tokens.
                 for verb in [StartProbe::VERB, RenewTrace::VERB, StopTrace::VERB] {
                     may.publish.push(format!("synscope.command.tracer.*.{verb}"));
@@ -122,7 +122,7 @@ impl Identity {
                     may.read_stream(stream);
                 }
                 for bucket in Bucket::ALL {
-                    may.read_bucket(bucket, ">");
+                    may.read_bucket(bucket);
                 }
                 may.write_bucket(Bucket::Desired, ">");
                 may.write_bucket(Bucket::Services, ">");
@@ -172,23 +172,33 @@ impl Permissions {
     }
 
     fn read_stream(&mut self, stream: Stream) {
-        let name = stream.name();
-        let asked = ["CREATE", "INFO", "DELETE", "MSG.NEXT"].map(|verb| format!("$JS.API.CONSUMER.{verb}.{name}.>"));
-        self.publish.extend(asked);
+        self.find(stream.name());
+        self.consume(stream.name());
+        self.publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.{}.>", stream.name()));
     }
 
-    fn read_bucket(&mut self, bucket: Bucket, key: &str) {
-        let (bucket, stream) = (bucket.name(), kept_in(bucket));
+    fn read_bucket(&mut self, bucket: Bucket) {
+        let stream = kept_in(bucket);
         self.find(&stream);
-        let (keys, asked) = (format!("$KV.{bucket}.{key}"), |what: &str| format!("$JS.API.{what}"));
+        self.consume(&stream);
         self.publish.extend([
-            asked(&format!("DIRECT.GET.{stream}.{keys}")),
-            asked(&format!("CONSUMER.CREATE.{stream}.*.{keys}")),
-            asked(&format!("CONSUMER.INFO.{stream}.*")),
-            asked(&format!("CONSUMER.DELETE.{stream}.*")),
+            format!("$JS.API.DIRECT.GET.{stream}.>"),
             // How fast a consumer may go on.
             format!("$JS.FC.{stream}.>"),
         ]);
+    }
+
+    /// To make consumers, with names or without, and to end them.
+    fn consume(&mut self, stream: &str) {
+        self.publish.extend(
+            [
+                format!("CREATE.{stream}"),
+                format!("CREATE.{stream}.>"),
+                format!("INFO.{stream}.>"),
+                format!("DELETE.{stream}.>"),
+            ]
+            .map(|asked| format!("$JS.API.CONSUMER.{asked}")),
+        );
     }
 
     fn write_bucket(&mut self, bucket: Bucket, key: &str) {

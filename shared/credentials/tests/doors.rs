@@ -134,7 +134,6 @@ async fn what_is_not_allowed_is_refused() {
                 "$JS.API.STREAM.PURGE.SYNSCOPE_EDGES",
                 "$JS.API.STREAM.CREATE.SYNSCOPE_EDGES",
                 "$JS.API.CONSUMER.CREATE.SYNSCOPE_EDGES.c",
-                "$JS.API.CONSUMER.CREATE.KV_synscope-desired.c.$KV.synscope-desired.node-b",
                 "_INBOX.synscope-api-api.x",
                 "anything",
             ],
