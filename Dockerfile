@@ -26,6 +26,8 @@ FROM toolchain AS build
 ENV PACKAGES="-p synscope-datapath -p synscope-tracer -p synscope-analyzer -p synscope-api -p synscope-lab"
 COPY --from=manifests /manifests .
 RUN cargo build --release --locked $PACKAGES && cd ebpf && cargo fetch --locked
+# Not every package has a library.
+RUN find . -path ./target -prune -o -name '*.rs' -exec rm {} +
 COPY . .
 ARG SYNSCOPE_COMMIT
 # Sources are older than what was made of the empty ones; those in `target` are not ours.
