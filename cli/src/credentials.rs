@@ -6,15 +6,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use synscope_bus::permissions::Identity;
-use synscope_bus::subject::NodeId;
+use synscope_bus::configuration::node_id;
+use synscope_bus::permissions::{AUTHORITY, Identity, key_file};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Folder that they are written to.
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
-    /// A node with a datapath and perhaps a tracer; may be given again.
+    /// Leaves the folder alone if it has credentials.
+    #[arg(long)]
+    keep: bool,
+    /// A node with a datapath and perhaps a tracer; may be given again; an empty name is this
+    /// machine's.
     #[arg(long = "node", value_name = "NAME")]
     nodes: Vec<String>,
     /// An instance of the analyzer; may be given again.
@@ -30,8 +34,11 @@ pub(crate) struct Options {
 
 /// Makes them, and says what goes where.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let Options { out, nodes, analyzers, apis, hosts } = options;
-    let name = |name: &String| NodeId::new(name.clone()).with_context(|| format!("{name:?} is no name"));
+    let Options { out, keep, nodes, analyzers, apis, hosts } = options;
+    if *keep && synscope_credentials::is_made(out) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let name = |name: &String| node_id(name).with_context(|| format!("{name:?} is no name"));
     let mut identities = BTreeSet::from([Identity::Subscriber]);
     for node in nodes {
         identities.extend([Identity::Datapath(name(node)?), Identity::Tracer(name(node)?)]);
@@ -46,10 +53,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut told = stdout().lock();
     let file = |name: &str| out.join(name).display().to_string();
     writeln!(told, "{}  for nats-server: to be included in its configuration", file(synscope_credentials::SERVER))?;
-    writeln!(told, "{}  for everyone: nats.ca", file(synscope_credentials::AUTHORITY))?;
+    writeln!(told, "{}  for everyone", file(AUTHORITY))?;
     for identity in &identities {
-        let key = synscope_credentials::key_file(out, identity);
-        writeln!(told, "{}  for {identity} alone: nats.nkey", key.display())?;
+        let key = key_file(out, &identity.to_string());
+        writeln!(told, "{}  for {identity} alone", key.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

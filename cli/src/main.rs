@@ -9,10 +9,11 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use synscope_bus::command_line::VERSION;
 
 /// Finds out why connections are slow, from inside the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "synscope", version, propagate_version = true)]
+#[command(name = "synscope", version = VERSION, propagate_version = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

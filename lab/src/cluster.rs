@@ -170,14 +170,9 @@ impl Cluster {
         self.start_service(&Identity::Api(NodeId::new(API)?), "api", &listen)
     }
 
-    /// How this program reaches NATS.
-    pub(crate) fn nats(&self, identity: &Identity) -> Nats {
-        let folder = self.credentials();
-        Nats {
-            url: format!("tls://127.0.0.1:{}", self.nats_port),
-            nkey: Some(synscope_credentials::key_file(&folder, identity)),
-            ca: Some(folder.join(synscope_credentials::AUTHORITY)),
-        }
+    /// How NATS is reached.
+    pub(crate) fn nats(&self) -> Nats {
+        Nats { url: format!("tls://127.0.0.1:{}", self.nats_port), credentials: Some(self.credentials()) }
     }
 
     /// What NATS refused, in its own words. Nodes try to make buckets before they find them made, which is refused, too.
@@ -187,7 +182,8 @@ impl Cluster {
         Ok(log.lines().filter(is_unforeseen).map(str::to_owned).collect())
     }
 
-    fn credentials(&self) -> PathBuf {
+    /// The folder of everybody's keys.
+    pub(crate) fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
     }
 
@@ -238,13 +234,10 @@ impl Cluster {
     fn start_service(&mut self, identity: &Identity, name: &str, configuration: &str) -> Result<()> {
         let (service, node) = identity.service().context("an outsider is no service")?;
         let file = self.folder.path().join(format!("{name}.toml"));
-        let nats = self.nats(identity);
-        let path = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
         let text = format!(
-            "node = '{node}'\n{configuration}[nats]\nurl = '{}'\nnkey = '{}'\nca = '{}'\n",
-            nats.url,
-            path(&nats.nkey),
-            path(&nats.ca),
+            "node = '{node}'\n{configuration}[nats]\nurl = '{}'\ncredentials = '{}'\n",
+            self.nats().url,
+            self.credentials().display(),
         );
         fs::write(&file, text)?;
         let program = self.run(name, &self.bin.join(format!("synscope-{service}")), &file)?;

@@ -2,15 +2,14 @@
 
 use std::io::{self, BufRead};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use synscope_bus::configuration::Nats;
-use synscope_bus::permissions::Identity;
+use synscope_bus::permissions::{AUTHORITY, Identity, key_file};
 
+use crate::cluster::Cluster;
 use crate::report::say;
 use crate::stage::Stage;
 
@@ -26,7 +25,7 @@ pub(crate) fn until_told(stage: &Stage, interrupted: &AtomicBool) -> Result<()> 
         format!("look       {api}/  (the page)  {api}/docs  (every route)"),
         format!("ask        curl {api}/v1/incidents"),
         format!("listen     curl -N {api}/v1/events/stream"),
-        format!("subscribe  {}", subscribe(&stage.cluster.nats(&Identity::Subscriber))),
+        format!("subscribe  {}", subscribe(&stage.cluster)),
         format!("go inside  nsenter --net={} bash", stage.order().display()),
         format!("read       the services' logs in {}", stage.cluster.logs().display()),
     ] {
@@ -48,16 +47,11 @@ pub(crate) fn until_told(stage: &Stage, interrupted: &AtomicBool) -> Result<()> 
 }
 
 /// How an outsider listens with NATS' own client.
-fn subscribe(nats: &Nats) -> String {
-    let option = |name: &str, file: &Option<PathBuf>| {
-        file.as_ref().map(|file| format!(" --{name} {}", file.display())).unwrap_or_default()
-    };
-    format!(
-        "nats --server {}{}{} sub 'synscope.flow.*'",
-        nats.url,
-        option("nkey", &nats.nkey),
-        option("tlsca", &nats.ca)
-    )
+fn subscribe(cluster: &Cluster) -> String {
+    let folder = cluster.credentials();
+    let (key, authority) = (key_file(&folder, &Identity::Subscriber.to_string()), folder.join(AUTHORITY));
+    let (url, key, authority) = (cluster.nats().url, key.display(), authority.display());
+    format!("nats --server {url} --nkey {key} --tlsca {authority} sub 'synscope.flow.*'")
 }
 
 fn key_waits() -> Result<bool> {

@@ -121,7 +121,8 @@ impl Drop for Load {
     }
 }
 
-async fn serve(address: SocketAddr, backlog: i32, closed: Arc<AtomicBool>) -> Result<()> {
+/// Answers whoever asks, but accepts nobody while `closed` says so.
+pub(crate) async fn serve(address: SocketAddr, backlog: i32, closed: Arc<AtomicBool>) -> Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -148,7 +149,8 @@ async fn answer(mut stream: TcpStream) {
     }
 }
 
-async fn order(to: SocketAddr, every: Duration, orders: Arc<Orders>) -> Result<()> {
+/// Connects, asks once and hangs up, `every` so often.
+pub(crate) async fn order(to: SocketAddr, every: Duration, orders: Arc<Orders>) -> Result<()> {
     let mut ticks = interval(every);
     loop {
         ticks.tick().await;
@@ -179,7 +181,13 @@ async fn ask(to: SocketAddr, start: tokio::time::Instant, orders: &Orders) -> Re
     Ok(())
 }
 
-async fn batch(to: SocketAddr, connections: usize, within: Duration, on: watch::Receiver<bool>) -> Result<()> {
+/// As long as `on`, wants connections, begun `within` so long.
+pub(crate) async fn batch(
+    to: SocketAddr,
+    connections: usize,
+    within: Duration,
+    on: watch::Receiver<bool>,
+) -> Result<()> {
     for number in 0..connections {
         let mut on = on.clone();
         tokio::task::spawn_local(async move {

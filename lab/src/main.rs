@@ -18,6 +18,7 @@ mod stage;
 mod steps;
 mod watch;
 mod wire;
+mod work;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,22 +27,25 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Parser;
-use synscope_bus::permissions::Identity;
+use clap::{Parser, Subcommand};
+use synscope_bus::command_line::VERSION;
 
 use crate::outsider::Outsider;
 use crate::report::{Check, Report, say};
 use crate::scenario::Scenario;
 use crate::stage::Stage;
+use crate::work::Work;
 
 /// From the first namespace to the last one's end.
 const RUN_LIMIT: Duration = Duration::from_mins(4);
 
 /// Plays an incident, and checks that it is found, explained, fixed and verified.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about, args_conflicts_with_subcommands = true)]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct Cli {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Which one; see --list.
     #[arg(default_value = "ct-full")]
     scenario: String,
@@ -72,9 +76,21 @@ struct Cli {
     nats: PathBuf,
 }
 
+#[derive(Subcommand)]
+enum Action {
+    /// Runs one workload of a lab that others have set up, in this network namespace, until it is told to end.
+    #[command(subcommand)]
+    Work(Work),
+}
+
 /// 0: the diagnosis was right; 1: it was wrong, or the run broke off; 2: it could not be played.
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let mut cli = Cli::parse();
+    let done = match cli.action.take() {
+        Some(Action::Work(work)) => work.run().map(|()| true),
+        None => run(&cli),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -136,11 +152,7 @@ fn perform(cli: &Cli, scenario: &Scenario, stage: &mut Stage, report: &mut Repor
     if cli.kill {
         stage.kill_in_turn();
     }
-    let subscriber = cli
-        .subscriber
-        .as_deref()
-        .map(|program| Outsider::start(program, &stage.cluster.nats(&Identity::Subscriber)))
-        .transpose()?;
+    let subscriber = cli.subscriber.as_deref().map(|program| Outsider::start(program, &stage.cluster)).transpose()?;
     play::play(scenario, stage, report)?;
     report.loss = stage.loss()?;
     report.check(report.loss.check(cli.kill));

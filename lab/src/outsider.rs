@@ -1,14 +1,14 @@
 //! A subscriber that is none of ours: it has the documents, and a NATS client in a language of its own.
 
-use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use synscope_bus::configuration::Nats;
+use synscope_bus::permissions::{AUTHORITY, Identity, key_file};
 
+use crate::cluster::Cluster;
 use crate::report::Check;
 
 /// Kinds of events that every incident makes.
@@ -22,15 +22,19 @@ pub(crate) struct Outsider {
 
 impl Outsider {
     /// Starts it; all kinds of events must come.
-    pub(crate) fn start(program: &Path, nats: &Nats) -> Result<Self> {
+    pub(crate) fn start(program: &Path, cluster: &Cluster) -> Result<Self> {
+        let credentials = cluster.credentials();
         // A lab that is killed takes its subscriber with it.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .arg(program)
-            .args(["--server", &nats.url, "--require"])
+            .args(["--server", &cluster.nats().url])
+            .arg("--nkey")
+            .arg(key_file(&credentials, &Identity::Subscriber.to_string()))
+            .arg("--ca")
+            .arg(credentials.join(AUTHORITY))
+            .arg("--require")
             .args(KINDS)
-            .args(nats.nkey.iter().flat_map(|file| [OsStr::new("--nkey"), file.as_os_str()]))
-            .args(nats.ca.iter().flat_map(|file| [OsStr::new("--ca"), file.as_os_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

@@ -62,7 +62,7 @@ impl Watch {
     pub(crate) fn start(cluster: &Cluster, record: Option<&Path>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let identity = cluster::watch()?;
-        let connection = runtime.block_on(Connection::start(&cluster.nats(&identity), &identity.to_string()))?;
+        let connection = runtime.block_on(Connection::start(&cluster.nats(), &identity.to_string()))?;
         runtime.block_on(async { timeout(CONNECT, connection.connected()).await }).context("nats-server")?;
         let (stop, mut stopped) = watch::channel(false);
         let seen = Arc::new(Mutex::new(Seen::default()));

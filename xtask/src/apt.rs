@@ -1,6 +1,7 @@
 //! Debian packages: installed on this machine, or taken from another suite without touching its sources.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -98,7 +99,7 @@ fn depends_of(record: &str) -> Vec<String> {
 }
 
 /// The Debian mirror of the machine's own apt sources.
-fn mirror() -> String {
+pub(crate) fn mirror() -> String {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
     if let Ok(parts) = fs::read_dir("/etc/apt/sources.list.d") {
         files.extend(parts.filter_map(Result::ok).map(|entry| entry.path()));
@@ -120,8 +121,9 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).exists()))
 }
 
-/// Runs a command that must succeed.
+/// Runs a command that must succeed. What it says goes to standard error: standard output is for our own result.
 pub(crate) fn checked(command: &mut Command) -> Result<()> {
+    command.stdout(io::stderr());
     let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     ensure!(status.success(), "{} {status}", command.get_program().display());
     Ok(())

@@ -23,18 +23,21 @@ const PINS: [&str; 3] = ["synscope-test-", "synscope-bench-", "syn-lab-"];
 /// Where they are, how they begin, and how one is removed.
 type Place = (PathBuf, &'static [&'static str], fn(&Path) -> Result<()>);
 
-fn places() -> [Place; 6] {
+fn places() -> Vec<Place> {
     let folder = |path: &Path| Ok(fs::remove_dir_all(path)?);
-    let cgroup = |path: &Path| Ok(fs::remove_dir(path)?);
-    [
+    let mut places: Vec<Place> = vec![
         ("/run/netns".into(), &NAMES, remove_namespace),
         ("/sys/fs/bpf".into(), &PINS, folder),
-        // Both versions.
-        ("/sys/fs/cgroup".into(), &NAMES, cgroup),
-        ("/sys/fs/cgroup/memory".into(), &NAMES, cgroup),
         (root().join("target/vm"), &[boot::RUN], folder),
+        (root().join("target/compose"), &NAMES, folder),
         (env::temp_dir(), &NAMES, folder),
-    ]
+    ];
+    // Of the second version one tree, of the first one for each controller.
+    let cgroups = Path::new("/sys/fs/cgroup");
+    let below = fs::read_dir(cgroups).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let trees = below.filter(|path| path.is_dir()).chain([cgroups.to_owned()]);
+    places.extend(trees.map(|tree| (tree, NAMES.as_slice(), remove_cgroup as fn(&Path) -> Result<()>)));
+    places
 }
 
 /// A folder for all temporary files of tests that we start; removed with the value, or by [`remove`] if we are killed.
@@ -43,8 +46,28 @@ pub(crate) fn folder() -> Result<TempDir> {
     tempfile::Builder::new().prefix(&prefix).tempdir().with_context(|| env::temp_dir().display().to_string())
 }
 
+/// The folders that they are in.
+pub(crate) fn folders() -> Vec<PathBuf> {
+    places().into_iter().map(|(folder, ..)| folder).collect()
+}
+
 /// Removes them all, and says which.
 pub(crate) fn remove() -> Result<()> {
+    remove_where(|path, name, prefixes| {
+        let left_over = is_left_over(name, prefixes, is_alive);
+        if left_over {
+            eprintln!("removing {}, which a killed run left behind", path.display());
+        }
+        left_over
+    })
+}
+
+/// Removes what has exactly this name: of a run of our own that is over.
+pub(crate) fn remove_of(name: &str) -> Result<()> {
+    remove_where(|_path, found, _prefixes| found == name)
+}
+
+fn remove_where(is_to_go: impl Fn(&Path, &str, &[&str]) -> bool) -> Result<()> {
     for (folder, prefixes, remove) in places() {
         let what = || folder.display().to_string();
         let entries = match fs::read_dir(&folder) {
@@ -53,9 +76,8 @@ pub(crate) fn remove() -> Result<()> {
         };
         for entry in entries {
             let entry = entry.with_context(what)?;
-            if is_left_over(&entry.file_name().to_string_lossy(), prefixes, is_alive) {
-                let path = entry.path();
-                eprintln!("removing {}, which a killed run left behind", path.display());
+            let path = entry.path();
+            if is_to_go(&path, &entry.file_name().to_string_lossy(), prefixes) {
                 remove(&path).with_context(|| path.display().to_string())?;
             }
         }
@@ -71,6 +93,17 @@ fn is_left_over(name: &str, prefixes: &[&str], is_alive: impl Fn(u32) -> bool) -
 
 fn is_alive(pid: u32) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// With those inside; their files go with them.
+fn remove_cgroup(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    Ok(fs::remove_dir(path)?)
 }
 
 fn remove_namespace(path: &Path) -> Result<()> {

@@ -7,6 +7,7 @@ mod behind;
 mod bench;
 mod bpftrace;
 mod cargo;
+mod compose;
 mod ebpf;
 mod fuzz;
 mod here;
@@ -82,6 +83,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Set up, then play the lab in containers, in a Docker engine that is started for it and leaves nothing behind.
+    ComposeTest {
+        /// Print one JSON document at the end.
+        #[arg(long)]
+        json: bool,
+        /// Use the engine that runs on this machine, and pull images.
+        #[arg(long)]
+        running_engine: bool,
+    },
     /// Run a command, or the kernel tests, on another kernel: in an emulated machine that sees this one's files.
     Vm {
         /// Which kernel.
@@ -115,6 +125,9 @@ fn main() -> ExitCode {
             println!("{}", command.display());
             0
         }),
+        Command::ComposeTest { json, running_engine } => {
+            setup::run(false).and_then(|()| compose::run(json, running_engine))
+        }
         Command::Preflight { json } => preflight::run(json),
         Command::Vm { kernel, tests, count_instructions, timeout, command } => {
             let clock = if count_instructions { Clock::Instructions } else { Clock::Host };

@@ -11,7 +11,7 @@ use crate::apt::{self, Suite, checked, on_path, output};
 use crate::cargo::{cargo, root};
 
 /// Borrows the toolchain's own libLLVM; newer ones need LLVM development packages.
-const BPF_LINKER: &str = "0.10.4";
+pub(crate) const BPF_LINKER: &str = "0.10.4";
 const CARGO_DENY: &str = "0.20.2";
 /// Debian's package of the same tree, where rustup has no network: its version must equal rustc's.
 const RUST_SRC_PACKAGE: &str = "rust-src=1.95.0+dfsg1-2~bpo13+1";
@@ -181,7 +181,8 @@ fn ok(what: &str) -> Result<()> {
     Ok(())
 }
 
-fn say(what: &str) {
+/// Tells what is done.
+pub(crate) fn say(what: &str) {
     eprintln!("setup: {what}");
 }
 

@@ -6,20 +6,22 @@ use anyhow::Result;
 use clap::Parser;
 use synscope_analyzer::service::{self, Settings};
 use synscope_bus::command::Answers;
-use synscope_bus::configuration;
+use synscope_bus::command_line::{Action, VERSION};
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::permissions::Identity;
 use synscope_bus::subject::NodeId;
-use synscope_bus::telemetry;
+use synscope_bus::{configuration, health, telemetry};
 
 /// Finds what recurs in the fleet's latencies, and why.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about)]
 struct Cli {
     /// Configuration file (TOML); the environment (`SYNSCOPE_…`) wins over it.
     #[arg(long, env = "SYNSCOPE_CONFIG")]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Option<Action>,
 }
 
 #[tokio::main]
@@ -29,8 +31,12 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     settings.check()?;
     let node = NodeId::new(settings.node.as_str())?;
+    if let Some(Action::Health(question)) = cli.action {
+        return Ok(question.put("analyzer", node).await?);
+    }
     let connection = Connection::start(&settings.nats, &Identity::Analyzer(node.clone()).to_string()).await?;
     let life = Life::begin("analyzer", node.as_str(), connection)?;
+    health::serve(&life);
     let _answers = Answers::announce(&life).await?;
     tokio::select! {
         ended = service::work(&life, &settings, node) => ended?,

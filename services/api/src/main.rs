@@ -13,18 +13,19 @@ use synscope_api::app::App;
 use synscope_api::settings::Settings;
 use synscope_api::{feed, kubernetes, routes};
 use synscope_bus::command::Answers;
+use synscope_bus::command_line::VERSION;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::permissions::Identity;
 use synscope_bus::subject::NodeId;
-use synscope_bus::{configuration, telemetry};
+use synscope_bus::{configuration, health, telemetry};
 
 /// Between two times that addresses which have not asked for long are forgotten.
 const FORGET: Duration = Duration::from_mins(1);
 
 /// Tells over HTTP what the other services found out.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about)]
 struct Cli {
     /// Configuration file (TOML); the environment (`SYNSCOPE_…`) wins over it.
     #[arg(long, env = "SYNSCOPE_CONFIG")]
@@ -37,8 +38,13 @@ struct Cli {
 enum Action {
     /// Serves: what happens without a word, too.
     Run,
+    /// Asks the running service how it is: prints its health as JSON, and fails unless it is ready.
+    Health(health::Question),
     /// Makes a token: writes it on standard output, and on the error output what to add to the file of tokens.
     Token {
+        /// Writes NAME.token and tokens.toml into this folder instead, unless they are there.
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<PathBuf>,
         /// Whose it is; audit events tell this name.
         name: String,
         /// What it is for; may be given again.
@@ -50,10 +56,17 @@ enum Action {
 #[tokio::main]
 async fn main() -> Result<()> {
     let cli = Cli::parse();
+    let settings = || configuration::load::<Settings>(cli.config.as_deref());
     match cli.action.unwrap_or(Action::Run) {
-        Action::Run => run(configuration::load(cli.config.as_deref())?).await,
-        Action::Token { name, roles } => token(&name, &roles),
+        Action::Run => run(settings()?).await,
+        Action::Health(question) => Ok(question.put("api", name(&settings()?)?).await?),
+        Action::Token { into: None, name, roles } => token(&name, &roles),
+        Action::Token { into: Some(folder), name, roles } => Ok(tokens::write(&folder, &name, &roles)?),
     }
+}
+
+fn name(settings: &Settings) -> Result<NodeId> {
+    NodeId::new(settings.node.clone()).context("configuration key \"node\"")
 }
 
 fn token(name: &str, roles: &[Role]) -> Result<()> {
@@ -65,9 +78,10 @@ fn token(name: &str, roles: &[Role]) -> Result<()> {
 
 async fn run(settings: Settings) -> Result<()> {
     telemetry::start(&settings.log)?;
-    let name = NodeId::new(settings.node.clone()).context("configuration key \"node\"")?;
+    let name = name(&settings)?;
     let connection = Connection::start(&settings.nats, &Identity::Api(name.clone()).to_string()).await?;
     let life = Life::begin("api", name.as_str(), connection.clone())?;
+    health::serve(&life);
     let app = App::new(life.clone(), name, &settings)?;
     feed::start(&app, Duration::from_secs(settings.kept_seconds));
     if settings.kubernetes {

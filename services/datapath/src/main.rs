@@ -9,13 +9,14 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand};
 use synscope_bus::command::Answers;
 use synscope_bus::command::datapath::{GetStatus, ListConntrack, TopConntrack};
+use synscope_bus::command_line::VERSION;
 use synscope_bus::connection::Connection;
 use synscope_bus::envelope::PublisherId;
 use synscope_bus::life::Life;
 use synscope_bus::outbox::Outbox;
 use synscope_bus::permissions::Identity;
 use synscope_bus::subject::Subject;
-use synscope_bus::{configuration, telemetry};
+use synscope_bus::{configuration, health, telemetry};
 use synscope_datapath::agent::{self, Surroundings};
 use synscope_datapath::edges::Edges;
 use synscope_datapath::names::{Directory, Names};
@@ -31,7 +32,7 @@ const SIGNAL_BYTES: usize = 16 << 20;
 
 /// Tracks connections in the kernel, and tells what happens to them.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version = VERSION, about)]
 struct Cli {
     /// Configuration file (TOML); the environment (`SYNSCOPE_…`) wins over it.
     #[arg(long, env = "SYNSCOPE_CONFIG")]
@@ -44,6 +45,8 @@ struct Cli {
 enum Action {
     /// Loads, attaches and runs: what happens without a word, too.
     Run,
+    /// Asks the running service how it is: prints its health as JSON, and fails unless it is ready.
+    Health(health::Question),
     /// Takes all programs off their interfaces and forgets all tables.
     Uninstall,
 }
@@ -56,6 +59,7 @@ async fn main() -> Result<()> {
     telemetry::start(&settings.log)?;
     match cli.action.unwrap_or(Action::Run) {
         Action::Run => run(settings).await,
+        Action::Health(question) => Ok(question.put("datapath", settings.node_id()?).await?),
         Action::Uninstall => uninstall::run(settings).await,
     }
 }
@@ -65,6 +69,7 @@ async fn run(settings: Settings) -> Result<()> {
     let workloads = read_workloads(settings.endpoints.as_deref())?;
     let connection = Connection::start(&settings.nats, &Identity::Datapath(node.clone()).to_string()).await?;
     let life = Life::begin("datapath", node.as_str(), connection.clone())?;
+    health::serve(&life);
 
     let (questions, asked) = questions::open();
     let (table, tables) = sync_channel(1);

@@ -71,15 +71,14 @@ pub fn node_id(configured: &str) -> Result<NodeId, NodeError> {
 pub struct Nats {
     /// `nats://host:port`, or `tls://…`.
     pub url: String,
-    /// File of the secret key (`SU…`) that this program shows.
-    pub nkey: Option<PathBuf>,
-    /// File of the authority's certificate (PEM) that the server's is to be of; the system's authorities where there is none.
-    pub ca: Option<PathBuf>,
+    /// Folder with the secret key that this program shows, and the authority's certificate that the server's is to be of, as
+    /// `synscope credentials` makes it; see [`crate::permissions::key_file`].
+    pub credentials: Option<PathBuf>,
 }
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".into(), nkey: None, ca: None }
+        Self { url: "nats://127.0.0.1:4222".into(), credentials: None }
     }
 }
 

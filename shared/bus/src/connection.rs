@@ -18,7 +18,7 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The file of the secret key cannot be read.
-    #[error("configuration key \"nats.nkey\": {}", .file.display())]
+    #[error("configuration key \"nats.credentials\": {}", .file.display())]
     Key {
         /// The file.
         file: PathBuf,
@@ -45,15 +45,14 @@ pub struct Connection {
 impl Connection {
     /// Begins to connect and returns at once, whether a server is there or not.
     pub async fn start(nats: impl Into<Nats>, name: &str) -> Result<Self, ConnectionError> {
-        let Nats { url, nkey, ca } = nats.into();
+        let Nats { url, credentials } = nats.into();
         let (tell, connected) = watch::channel(false);
         let mut options = ConnectOptions::new();
-        if let Some(file) = nkey {
+        if let Some(folder) = credentials {
+            let file = permissions::key_file(&folder, name);
             let seed = fs::read_to_string(&file).map_err(|source| ConnectionError::Key { file, source })?;
             options = options.nkey(seed.trim().to_owned());
-        }
-        if let Some(ca) = ca {
-            options = options.add_root_certificates(ca).require_tls(true);
+            options = options.add_root_certificates(folder.join(permissions::AUTHORITY)).require_tls(true);
         }
         let client = options
             .name(name)

@@ -5,12 +5,14 @@
 
 pub mod clock;
 pub mod command;
+pub mod command_line;
 pub mod configuration;
 pub mod connection;
 pub mod document;
 pub mod endpoint;
 pub mod envelope;
 pub mod events;
+pub mod health;
 pub mod inbox;
 pub mod labels;
 pub mod life;

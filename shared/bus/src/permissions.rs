@@ -8,6 +8,7 @@
 //! delivering does not change.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::command::tracer::{RenewTrace, StartProbe, StopTrace};
 use crate::command::{Command, HEALTH};
@@ -133,6 +134,14 @@ impl Identity {
         }
         may
     }
+}
+
+/// The authority's certificate in a folder of credentials.
+pub const AUTHORITY: &str = "ca.crt";
+
+/// The secret key of the connection of this name in a folder of credentials.
+pub fn key_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.nk"))
 }
 
 /// Where answers to a connection of this name go; no other may listen there.

@@ -12,10 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nkeys::KeyPair;
-use synscope_bus::permissions::Identity;
+use synscope_bus::permissions::{AUTHORITY, Identity, key_file};
 
-/// The authority's certificate, which clients trust.
-pub const AUTHORITY: &str = "ca.crt";
 /// The server's certificate.
 pub const CERTIFICATE: &str = "server.crt";
 /// The server's key.
@@ -45,19 +43,19 @@ pub enum CredentialsError {
     Key(#[from] nkeys::error::Error),
 }
 
-/// Where an identity's secret key is, in a folder of credentials.
-pub fn key_file(folder: &Path, identity: &Identity) -> PathBuf {
-    folder.join(format!("{identity}.nk"))
+/// Whether a folder has credentials: all were made, as the server's configuration is written last.
+pub fn is_made(folder: &Path) -> bool {
+    folder.join(SERVER).exists()
 }
 
 /// Makes a folder of credentials: a secret key for each identity, a certificate of an authority of its own for a server of
-/// these names or addresses, and the server's configuration. The authority's key is forgotten: it signs nothing else.
+/// these names or addresses, and the server's configuration. Its owner's group may read them. The authority's key is forgotten: it signs nothing else.
 pub fn make(folder: &Path, identities: &BTreeSet<Identity>, hosts: &[String]) -> Result<(), CredentialsError> {
     let wrong = |file: &Path| {
         let file = file.to_owned();
         move |source| CredentialsError::Write { file, source }
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(wrong(folder))?;
+    DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(wrong(folder))?;
     let folder = fs::canonicalize(folder).map_err(wrong(folder))?;
     let made = certificate::make(hosts)?;
     write_new(&folder.join(AUTHORITY), &made.authority)?;
@@ -66,14 +64,14 @@ pub fn make(folder: &Path, identities: &BTreeSet<Identity>, hosts: &[String]) ->
     let mut users = Vec::new();
     for identity in identities {
         let pair = KeyPair::new_user();
-        write_new(&key_file(&folder, identity), &pair.seed()?)?;
+        write_new(&key_file(&folder, &identity.to_string()), &pair.seed()?)?;
         users.push((identity, pair.public_key()));
     }
     write_new(&folder.join(SERVER), &server::configuration(&folder, &users))
 }
 
 fn write_new(file: &Path, text: &str) -> Result<(), CredentialsError> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o640).open(file);
     let written = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
     written.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => CredentialsError::There(file.to_owned()),

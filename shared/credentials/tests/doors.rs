@@ -18,10 +18,10 @@ use synscope_bus::configuration::Nats;
 use synscope_bus::connection::Connection;
 use synscope_bus::document::{Desired, Documents};
 use synscope_bus::life::Life;
-use synscope_bus::permissions::{Identity, inbox};
+use synscope_bus::permissions::{AUTHORITY, Identity, inbox, key_file};
 use synscope_bus::streams::{Bucket, keep_made};
 use synscope_bus::subject::{CommandSubject, NodeId};
-use synscope_credentials::{AUTHORITY, CredentialsError, key_file, make};
+use synscope_credentials::{CredentialsError, make};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -60,11 +60,7 @@ impl Fleet {
 
     /// A connection as services have it.
     async fn connect(&self, identity: Identity) -> Connection {
-        let nats = Nats {
-            url: self.url.clone(),
-            nkey: Some(key_file(&self.credentials(), &identity)),
-            ca: Some(self.credentials().join(AUTHORITY)),
-        };
+        let nats = Nats { url: self.url.clone(), credentials: Some(self.credentials()) };
         let connection = Connection::start(&nats, &identity.to_string()).await.unwrap();
         timeout(DEADLINE, connection.connected()).await.unwrap();
         connection
@@ -74,7 +70,7 @@ impl Fleet {
     async fn client(&self, identity: &Identity) -> (Client, Arc<Mutex<Vec<String>>>) {
         let refused = Arc::new(Mutex::new(Vec::new()));
         let told = refused.clone();
-        let seed = std::fs::read_to_string(key_file(&self.credentials(), identity)).unwrap();
+        let seed = std::fs::read_to_string(key_file(&self.credentials(), &identity.to_string())).unwrap();
         let options = ConnectOptions::with_nkey(seed)
             .add_root_certificates(self.credentials().join(AUTHORITY))
             .custom_inbox_prefix(inbox(&identity.to_string()))
@@ -271,7 +267,7 @@ async fn nobody_gets_in_without_a_key_or_by_another_authority() {
     let stranger = nkeys::KeyPair::new_user().seed().unwrap();
     let unknown = ConnectOptions::with_nkey(stranger).add_root_certificates(ca).connect(&fleet.url).await;
     assert!(unknown.unwrap_err().to_string().to_lowercase().contains("authorization"));
-    let seed = std::fs::read_to_string(key_file(&fleet.credentials(), &Identity::Subscriber)).unwrap();
+    let seed = std::fs::read_to_string(key_file(&fleet.credentials(), &Identity::Subscriber.to_string())).unwrap();
     let unverified = ConnectOptions::with_nkey(seed).connect(&fleet.url).await;
     assert!(unverified.is_err(), "the system knows no such authority");
 }
@@ -297,8 +293,8 @@ fn credentials_are_secret_and_are_not_replaced() {
     let (folder, hosts) = (folder.path().join("made"), ["localhost".to_owned()]);
     make(&folder, &identities(), &hosts).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&folder), 0o700);
-    assert!(std::fs::read_dir(&folder).unwrap().all(|file| mode(&file.unwrap().path()) == 0o600));
+    assert_eq!(mode(&folder), 0o750);
+    assert!(std::fs::read_dir(&folder).unwrap().all(|file| mode(&file.unwrap().path()) == 0o640));
     let again = make(&folder, &identities(), &hosts).unwrap_err();
     assert!(matches!(again, CredentialsError::There(_)), "{again}");
 }

@@ -3,7 +3,10 @@
 //! A token is 256 bits by chance, so one round of SHA-256 hides it; what protects words that people choose is not needed.
 
 use std::collections::HashMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -100,6 +103,18 @@ pub fn make(name: &str, roles: &[Role]) -> Result<(String, String), getrandom::E
     Ok((token, entry))
 }
 
+/// Writes a new token and a file of tokens that has it alone into a folder; where the token is there, nothing is changed.
+pub fn write(folder: &Path, name: &str, roles: &[Role]) -> io::Result<()> {
+    let file = folder.join(format!("{name}.token"));
+    if file.exists() {
+        return Ok(());
+    }
+    let (token, entry) = make(name, roles).map_err(io::Error::other)?;
+    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    create(&folder.join("tokens.toml"))?.write_all(entry.as_bytes())?;
+    create(&file)?.write_all(token.as_bytes())
+}
+
 fn role_name(role: Role) -> String {
     // Every role has a name: the one that it is written with.
     clap::ValueEnum::to_possible_value(&role).map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -119,8 +134,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     fn read(text: &str) -> Result<Tokens, String> {
