@@ -1,10 +1,11 @@
 //! The connection to NATS: it may come late, go, and come back.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use tokio::sync::watch;
 
 use crate::configuration::Nats;
@@ -17,6 +18,15 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
+    /// Others can reach the server, and anyone could speak for us.
+    #[error(
+        "NATS at {url:?} is not on this machine: configuration key \"nats.credentials\" is needed, a folder that \
+         `synscope credentials` makes"
+    )]
+    Open {
+        /// The address.
+        url: String,
+    },
     /// The file of the secret key cannot be read.
     #[error("configuration key \"nats.credentials\": {}", .file.display())]
     Key {
@@ -46,6 +56,9 @@ impl Connection {
     /// Begins to connect and returns at once, whether a server is there or not.
     pub async fn start(nats: impl Into<Nats>, name: &str) -> Result<Self, ConnectionError> {
         let Nats { url, credentials } = nats.into();
+        if credentials.is_none() && !is_guarded(&url) {
+            return Err(ConnectionError::Open { url });
+        }
         let (tell, connected) = watch::channel(false);
         let mut options = ConnectOptions::new();
         if let Some(folder) = credentials {
@@ -124,6 +137,15 @@ impl Connection {
     }
 }
 
+/// Whether only this machine can reach the server, or its address says who we are. What is no address is told when it is
+/// connected to.
+fn is_guarded(url: &str) -> bool {
+    let Ok(address) = url.parse::<ServerAddr>() else { return true };
+    let host = address.host().trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_local || address.has_user_pass() || address.username().is_some()
+}
+
 /// Major and minor number of a version such as `2.10.29-RC.1`.
 fn parse(version: &str) -> Option<(i64, i64)> {
     let mut numbers = version.split(['.', '-']).map(str::parse);
@@ -133,6 +155,18 @@ fn parse(version: &str) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_credentials_only_a_server_on_this_machine_is_connected_to() {
+        for own in
+            ["nats://127.0.0.1:4222", "localhost", "nats://[::1]:4222", "tls://127.9.9.9", "nats://a:b@nats:4222"]
+        {
+            assert!(is_guarded(own), "{own}");
+        }
+        for other in ["nats://nats:4222", "10.0.0.1", "tls://nats.example", "nats://[fe80::1]:4222"] {
+            assert!(!is_guarded(other), "{other}");
+        }
+    }
 
     #[test]
     fn versions_are_compared_by_number() {
