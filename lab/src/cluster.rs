@@ -182,6 +182,35 @@ impl Cluster {
         Ok(log.lines().filter(is_unforeseen).map(str::to_owned).collect())
     }
 
+    /// Files, of those that programs wrote their logs to, in which somebody's key or a part of one is.
+    pub(crate) fn logs_with_secrets(&self) -> Result<Vec<String>> {
+        let files = |folder: &Path, ending: &str| -> Result<Vec<PathBuf>> {
+            let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+            Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|found| found == ending)).collect())
+        };
+        let seeds = files(&self.credentials(), "nk")?.iter().map(fs::read_to_string).collect::<io::Result<Vec<_>>>()?;
+        ensure!(!seeds.is_empty(), "there are no keys to look for");
+        // What all seeds begin with is no secret; ten characters of the rest are nobody else's.
+        let secrets: Vec<&str> = seeds.iter().filter_map(|seed| seed.trim().get(4..14)).collect();
+        let mut found = Vec::new();
+        for log in files(self.folder.path(), "log")? {
+            let text = fs::read_to_string(&log)?;
+            if secrets.iter().any(|secret| text.contains(secret)) {
+                found.push(log.display().to_string());
+            }
+        }
+        Ok(found)
+    }
+
+    /// The capabilities that a program has by now, in hexadecimal (`proc_pid_status(5)`).
+    pub(crate) fn capabilities(&self, name: &str) -> Result<String> {
+        let program = self.programs.iter().find(|program| program.name == name);
+        let id = program.with_context(|| format!("no program is called {name}"))?.child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let held = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+        Ok(held.context("the kernel tells no capabilities")?.trim().to_owned())
+    }
+
     /// The folder of everybody's keys.
     pub(crate) fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
@@ -235,7 +264,7 @@ impl Cluster {
         let (service, node) = identity.service().context("an outsider is no service")?;
         let file = self.folder.path().join(format!("{name}.toml"));
         let text = format!(
-            "node = '{node}'\n{configuration}[nats]\nurl = '{}'\ncredentials = '{}'\n",
+            "node = '{node}'\n{configuration}[nats]\nurl = '{}'\ncredentials = '{}'\n[log]\nfilter = 'debug'\n",
             self.nats().url,
             self.credentials().display(),
         );

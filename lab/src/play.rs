@@ -125,6 +125,19 @@ fn advice_only(stage: &mut Stage, report: &mut Report) -> Result<()> {
 pub(crate) fn afterwards(scenario: &Scenario, stage: &Stage, killed: bool, report: &mut Report) -> Result<()> {
     let refused = stage.cluster.refused()?;
     report.check(Check::equal("what NATS refused", "nothing", refused.first().map_or("nothing", String::as_str)));
+    let told = stage.cluster.logs_with_secrets()?;
+    report.check(Check::equal(
+        "keys in the services' logs, at level debug",
+        "none",
+        told.first().map_or("none", String::as_str),
+    ));
+    report.check(Check::equal(
+        "capabilities of the analyzer",
+        "0000000000000000",
+        &stage.cluster.capabilities("analyzer")?,
+    ));
+    // To listen on ports below 1024.
+    report.check(Check::equal("capabilities of the API", "0000000000000400", &stage.cluster.capabilities("api")?));
     let Some(expected) = scenario.expected else { return Ok(()) };
     if expected.loss {
         steps(stage, killed, report);

@@ -11,7 +11,7 @@ use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::permissions::Identity;
 use synscope_bus::subject::NodeId;
-use synscope_bus::{configuration, health, telemetry};
+use synscope_bus::{configuration, health, privileges, telemetry};
 
 /// Finds what recurs in the fleet's latencies, and why.
 #[derive(Parser)]
@@ -24,8 +24,13 @@ struct Cli {
     action: Option<Action>,
 }
 
+fn main() -> Result<()> {
+    privileges::keep(&[])?;
+    begin()
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn begin() -> Result<()> {
     let cli = Cli::parse();
     let settings: Settings = configuration::load(cli.config.as_deref())?;
     telemetry::start(&settings.log)?;

@@ -17,8 +17,9 @@ use synscope_bus::command_line::VERSION;
 use synscope_bus::connection::Connection;
 use synscope_bus::life::Life;
 use synscope_bus::permissions::Identity;
+use synscope_bus::privileges::Privilege;
 use synscope_bus::subject::NodeId;
-use synscope_bus::{configuration, health, telemetry};
+use synscope_bus::{configuration, health, privileges, telemetry};
 
 /// Between two times that addresses which have not asked for long are forgotten.
 const FORGET: Duration = Duration::from_mins(1);
@@ -53,8 +54,13 @@ enum Action {
     },
 }
 
+fn main() -> Result<()> {
+    privileges::keep(&[Privilege::LowPorts])?;
+    begin()
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
+async fn begin() -> Result<()> {
     let cli = Cli::parse();
     let settings = || configuration::load::<Settings>(cli.config.as_deref());
     match cli.action.unwrap_or(Action::Run) {

@@ -19,6 +19,7 @@ pub mod life;
 pub mod message;
 pub mod outbox;
 pub mod permissions;
+pub mod privileges;
 pub mod reader;
 pub mod reasons;
 pub mod sequence;
