@@ -41,6 +41,28 @@ async fn tracer(url: &str) -> (Life, Answers) {
     (life, answers)
 }
 
+/// A server, node a's tracer, and who looks at both. There is no tracer on node b.
+struct Stage {
+    connection: Connection,
+    url: String,
+    tracer: Life,
+    _answers: Answers,
+    _server: nats::Server,
+    _store: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let (port, store) = (nats::free_port(), tempfile::tempdir().unwrap());
+        let server = nats::Server::start(port, store.path());
+        let url = format!("nats://127.0.0.1:{port}");
+        let (tracer, answers) = tracer(&url).await;
+        let connection = Connection::start(&url, "test").await.unwrap();
+        connection.connected().await;
+        Self { connection, url, tracer, _answers: answers, _server: server, _store: store }
+    }
+}
+
 /// Packets of a protocol that nobody here speaks (RFC 3692, for experiments): the kernel drops them, and says why.
 struct Nobody(Socket);
 
@@ -104,8 +126,7 @@ async fn incidents(connection: &Connection) -> Vec<Incident> {
 
 /// Plays spikes in which SYNs fare so, acts in them, and gives the incident once a probe has covered one and is judged.
 async fn judged(
-    connection: &Connection,
-    url: &str,
+    Stage { connection, url, .. }: &Stage,
     fate: Fate,
     act: impl Fn() + Send + 'static,
     is_judged: fn(&Incident) -> bool,
@@ -165,16 +186,10 @@ async fn ran_once(connection: &Connection, run: &ProbeRun) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_s_kernel_drops_in_a_spike_is_seen_by_a_probe_and_named_as_evidence() {
-    let (port, store) = (nats::free_port(), tempfile::tempdir().unwrap());
-    let _server = nats::Server::start(port, store.path());
-    let url = format!("nats://127.0.0.1:{port}");
-    // There is none on node b.
-    let (tracer, _answers) = tracer(&url).await;
-    let connection = Connection::start(&url, "test").await.unwrap();
-    connection.connected().await;
+    let stage = Stage::set().await;
     let nobody = Nobody::new();
     let act = move || (0..DROPS / 10).for_each(|_| nobody.send());
-    let incident = judged(&connection, &url, Fate::Lost, act, |incident| incident.kind == "unknown").await;
+    let incident = judged(&stage, Fate::Lost, act, |incident| incident.kind == "unknown").await;
 
     // It had been a loss on the way, as no counter moved.
     let run = &incident.probes[0];
@@ -191,21 +206,16 @@ async fn what_a_node_s_kernel_drops_in_a_spike_is_seen_by_a_probe_and_named_as_e
     assert_eq!((&measured.trace, measured.probe.as_str()), (&run.trace, "drops"));
     let loss = incident.causes.iter().find(|cause| cause.name == "path-loss").unwrap();
     assert_eq!(loss.finding, Finding::Correlated);
-    ran_once(&connection, run).await;
-    tracer.stop();
+    ran_once(&stage.connection, run).await;
+    stage.tracer.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn how_long_a_node_s_sockets_wait_in_a_spike_is_seen_by_a_probe_and_named_as_evidence() {
-    let (port, store) = (nats::free_port(), tempfile::tempdir().unwrap());
-    let _server = nats::Server::start(port, store.path());
-    let url = format!("nats://127.0.0.1:{port}");
-    let (tracer, _answers) = tracer(&url).await;
-    let connection = Connection::start(&url, "test").await.unwrap();
-    connection.connected().await;
+    let stage = Stage::set().await;
     let crowded = Crowded::new();
     let is_felt = |incident: &Incident| incident.causes.iter().any(|cause| !measured(cause).is_empty());
-    let incident = judged(&connection, &url, Fate::Late, move || crowded.serve(), is_felt).await;
+    let incident = judged(&stage, Fate::Late, move || crowded.serve(), is_felt).await;
 
     let run = &incident.probes[0];
     let why = "delay is confirmed, and where is not known";
@@ -221,8 +231,8 @@ async fn how_long_a_node_s_sockets_wait_in_a_spike_is_seen_by_a_probe_and_named_
     assert!(number.value >= 2.0 && number.baseline == Some(0.0), "{number:#?}");
     let measured = number.measured.as_ref().unwrap();
     assert_eq!((&measured.trace, measured.probe.as_str()), (&run.trace, "connect-latency"));
-    ran_once(&connection, run).await;
-    tracer.stop();
+    ran_once(&stage.connection, run).await;
+    stage.tracer.stop();
 }
 
 /// What a probe measured for a cause.
