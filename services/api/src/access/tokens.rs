@@ -110,9 +110,13 @@ pub fn write(folder: &Path, name: &str, roles: &[Role]) -> io::Result<()> {
         return Ok(());
     }
     let (token, entry) = make(name, roles).map_err(io::Error::other)?;
-    let create = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
-    create(&folder.join("tokens.toml"))?.write_all(entry.as_bytes())?;
-    create(&file)?.write_all(token.as_bytes())
+    let create = |path: &Path, text: &str| {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+        let written = opened.and_then(|mut opened| opened.write_all(text.as_bytes()));
+        written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    };
+    create(&folder.join("tokens.toml"), &entry)?;
+    create(&file, &token)
 }
 
 fn role_name(role: Role) -> String {
@@ -150,6 +154,20 @@ mod tests {
         assert_eq!(tokens.find(&token), Some(("alice", &[Role::Viewer, Role::TracerScript][..])));
         assert_eq!(tokens.find("syn_"), None);
         assert_ne!(make("alice", &[]).unwrap().0, token);
+    }
+
+    #[test]
+    fn a_token_is_written_once_and_what_is_in_its_way_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("alice.token");
+        write(folder.path(), "alice", &[Role::Viewer]).unwrap();
+        let token = std::fs::read_to_string(&file).unwrap();
+        write(folder.path(), "alice", &[Role::Operator]).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
+        let tokens = Tokens::read(&folder.path().join("tokens.toml")).unwrap();
+        assert_eq!(tokens.find(&token), Some(("alice", &[Role::Viewer][..])));
+        let refused = write(folder.path(), "bob", &[Role::Viewer]).unwrap_err().to_string();
+        assert!(refused.contains("tokens.toml: File exists"), "{refused}");
     }
 
     #[test]
